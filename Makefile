@@ -1,0 +1,88 @@
+# Every target sets up what it needs; bare `make` lists them.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+OLDEST_PYTHON := 3.11
+KAFKA_PORT ?= 9092
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help run test lint types arrows unit bench kafka lock clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(INSTALLED) ## start Millstream with brokers of its own on this machine
+	@$(VENV)/bin/millstream up $(ARGS)
+
+test: lint types arrows ## everything CI checks: style, types, imports and all tests
+	@echo "Testing (real servers are started where installed)…"
+	@$(PYTHON) -m pytest -ra $(ARGS)
+
+lint: $(INSTALLED) ## style and format of the code
+	@echo "Checking style…"
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+
+types: $(INSTALLED) ## static types
+	@echo "Checking types…"
+	@$(PYTHON) -m mypy
+
+arrows: $(INSTALLED) ## which package may import which
+	@echo "Checking imports…"
+	@$(VENV)/bin/lint-imports --no-logo
+
+unit: $(INSTALLED) ## the tests that need no real server
+	@$(PYTHON) -m pytest -m "not real" $(ARGS)
+
+bench: $(INSTALLED) ## measure throughput and latency
+	@$(PYTHON) -m tests.bench $(ARGS)
+
+kafka: $(INSTALLED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C
+	@$(PYTHON) -m tests.servers.kafka --port $(KAFKA_PORT) $(ARGS)
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	@echo "Resolving the newest allowed versions…"
+	@uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --all-extras --generate-hashes \
+	    --upgrade pyproject.toml -o requirements.lock
+
+clean: ## remove the environment, caches and builds (not the Kafka download)
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, anew whenever what is to be in it changes. With uv if it is there, else with pip.
+$(INSTALLED): requirements.lock pyproject.toml
+	@set -e; \
+	new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST_PYTHON)".split("."))))' 2>/dev/null; }; \
+	rm -f $@; \
+	if ! new_enough $(PYTHON); then \
+	    echo "Creating $(VENV)…"; \
+	    rm -rf $(VENV); \
+	    if command -v uv >/dev/null; then \
+	        uv venv --quiet --python '>=$(OLDEST_PYTHON)' $(VENV); \
+	    else \
+	        for python in python3 python3.13 python3.12 python3.11 none; do \
+	            if new_enough $$python; then break; fi; \
+	        done; \
+	        if [ $$python = none ]; then \
+	            echo "Millstream needs Python $(OLDEST_PYTHON) or newer; python3 is: $$(python3 --version 2>&1)" >&2; \
+	            echo "Install one (apt-get install python3.12 python3.12-venv), or uv, which brings its own." >&2; \
+	            exit 1; \
+	        fi; \
+	        $$python -m venv $(VENV) || { \
+	            echo "$$python cannot make environments: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; \
+	    fi; \
+	fi; \
+	echo "Installing dependencies (a few minutes the first time)…"; \
+	if command -v uv >/dev/null; then \
+	    install="uv pip install --quiet --python $(PYTHON)"; \
+	else \
+	    $(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip >/dev/null; \
+	    install="$(PYTHON) -m pip install --quiet --disable-pip-version-check"; \
+	fi; \
+	$$install --require-hashes -r requirements.lock; \
+	$$install --no-deps --no-build-isolation --editable .; \
+	touch $@

@@ -1,0 +1,223 @@
+"""The command line: `millstream gateway | worker | simulate | check | up`.
+
+Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the settings or the command are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from ingest.contract.durations import parse_duration_us
+from ingest.contract.errors import SettingsError, StopError
+from ingest.contract.observe import configure_log
+from ingest.contract.settings import Settings
+
+app = typer.Typer(
+    help="Streaming processor for factory telemetry: MQTT → Kafka → rolling statistics, anomaly scores, alerts.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Settings, a TOML file.", metavar="FILE")]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")]
+
+
+def _fail(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        _err.print(line, style="red" if code == 2 else "yellow", markup=False)
+    raise typer.Exit(code)
+
+
+def _settings(path: Path, *, with_models: bool) -> Settings:
+    from deploy.registries import read_settings
+
+    try:
+        return read_settings(path, with_models=with_models)
+    except SettingsError as error:
+        count = len(error.problems)
+        _fail(2, *error.problems, f"{count} mistake{'s' if count > 1 else ''} in the settings; nothing was started")
+
+
+def _log_level(level: str) -> None:
+    if level not in ("debug", "info", "warning", "error"):
+        _fail(2, f"--log-level: {level!r} is none of debug, info, warning, error")
+    configure_log(level)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except* SettingsError as group:
+        _fail(2, *(line for error in _leaves(group) for line in str(error).splitlines()))
+    except* StopError as group:
+        _fail(1, *(str(error) for error in _leaves(group)))
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration_us(text) / 1e6
+    except ValueError as error:
+        _fail(2, f"{option}: {error}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _out.print(f"millstream {version('millstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """Streaming processor for factory telemetry: MQTT → Kafka → rolling statistics, anomaly scores, alerts."""
+
+
+@app.command()
+def gateway(config: Config, log_level: LogLevel = "info") -> None:
+    """Take messages from MQTT and put them into Kafka, acknowledged only when they are safe there.
+
+    Example: millstream gateway --config plant.toml
+    """
+    from deploy.daemons import run_gateway
+
+    _log_level(log_level)
+    _run(run_gateway(_settings(config, with_models=False)))
+
+
+@app.command()
+def worker(config: Config, log_level: LogLevel = "info") -> None:
+    """Read from Kafka, keep statistics and scores of every sensor, serve metrics, publish alerts.
+
+    Example: millstream worker --config plant.toml
+    """
+    from deploy.daemons import run_worker
+
+    _log_level(log_level)
+    _run(run_worker(_settings(config, with_models=True)))
+
+
+@app.command()
+def check(
+    config: Config,
+    sensors: Annotated[int | None, typer.Option(help="Estimate for so many sensors.", min=1)] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Only the settings; try no connection.")] = False,
+) -> None:
+    """Check the settings, then the connections; say what the plant will need. Exit code 0, 1 (connections) or 2.
+
+    Example: millstream check --config plant.toml --sensors 20000
+    """
+    from deploy.checks import check_kafka, check_mqtt
+    from deploy.estimate import estimate
+
+    configure_log("error")
+    settings = _settings(config, with_models=True)
+    try:
+        need = estimate(settings, sensors or settings.plant.expected_sensors)
+    except SettingsError as error:
+        _fail(2, *(f"{config}: {line}" for line in error.problems))
+    _out.print(
+        f"settings    ok     {config}: {len(settings.route)} routes, {len(settings.classes)} classes", markup=False
+    )
+    _out.print(
+        f"estimate    {need.sensors:,} sensors: at most {need.series:,} series on /metrics/sensors, "
+        f"{need.state_bytes / 2**20:,.0f} MiB of worker memory ({need.bytes_per_sensor:,} bytes a sensor)"
+    )
+    if offline:
+        return
+
+    async def connections() -> bool:
+        good = True
+        for finding in [await check_mqtt(settings), *await check_kafka(settings)]:
+            verdict = {True: "ok", False: "FAILED", None: "note"}[finding.ok]
+            _out.print(f"{finding.what:<11} {verdict:<6} {finding.said}", markup=False)
+            good = good and finding.ok is not False
+        return good
+
+    if not asyncio.run(connections()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    config: Config,
+    sensors: Annotated[int, typer.Option(help="How many sensors.", min=1, max=1_000_000)] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same plant and the same faults.", min=0)] = 1,
+    period: Annotated[str, typer.Option(help="How often a periodic sensor sends.")] = "1s",
+    fault_every: Annotated[str, typer.Option(help="Mean time between faults; 0s for none.")] = "20s",
+    history: Annotated[str, typer.Option(help="Event time before now that is sent at once.")] = "0s",
+    duration: Annotated[str | None, typer.Option(help="Stop after so long.")] = None,
+    messages: Annotated[int | None, typer.Option(help="Stop after so many messages.", min=1)] = None,
+    prefix: Annotated[str, typer.Option(help="Topics are PREFIX/site/area/line/machine/quantity.")] = "factory",
+    truth: Annotated[Path | None, typer.Option(help="Write the injected faults to this CSV file.")] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Play an assembly line over real MQTT, with spikes and drifts on a seeded schedule.
+
+    Example: millstream simulate --config plant.toml --sensors 1000 --history 5m --truth truth.csv
+    """
+    from deploy.daemons import until_signal
+    from ingest.contract.clock import SystemClock
+    from ingest.simulator.publisher import Play, Publisher
+
+    _log_level(log_level)
+    settings = _settings(config, with_models=False)
+    play = Play(
+        sensors=sensors,
+        seed=seed,
+        period_s=_seconds("--period", period) or 1.0,
+        fault_every_s=_seconds("--fault-every", fault_every) or None,
+        history_s=_seconds("--history", history) or 0.0,
+        duration_s=_seconds("--duration", duration),
+        messages=messages,
+        topic_prefix=prefix,
+        truth=truth,
+    )
+
+    async def work() -> None:
+        publisher = Publisher(settings.mqtt, play, SystemClock())
+        await until_signal(publisher.run())
+        _out.print(f"{publisher.sent} messages sent, {publisher.link.unconfirmed} not confirmed by the broker")
+
+    _run(work())
+
+
+@app.command()
+def up(
+    sensors: Annotated[int, typer.Option(help="How many simulated sensors.", min=1, max=100_000)] = 200,
+    seed: Annotated[int, typer.Option(help="Of the simulated plant.", min=0)] = 1,
+    fault_every: Annotated[str, typer.Option(help="Mean time between faults.")] = "10s",
+    duration: Annotated[str | None, typer.Option(help="Stop after so long; otherwise at Ctrl-C.")] = None,
+) -> None:
+    """Run everything here, with embedded brokers and a simulated plant, and print rates and alerts.
+
+    Needs the extra: pip install 'millstream[local]'. Example: millstream up --duration 60s
+    """
+    from deploy.local import run_local
+
+    configure_log("warning")
+    _run(
+        run_local(
+            sensors=sensors,
+            seed=seed,
+            fault_every_s=_seconds("--fault-every", fault_every) or 10.0,
+            duration_s=_seconds("--duration", duration),
+            say=_out.print,
+        )
+    )

@@ -1,0 +1,42 @@
+"""What a plant will need, before it is connected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploy.registries import model_registry
+from ingest.contract.settings import ClassSettings, Settings
+from stream.fold.partition import PartitionState
+from stream.fold.plan import make_plan
+
+# Names, dictionaries and labels in Python, measured at 100,000 sensors; the arrays are counted exactly.
+_BYTES_PER_NAME = 900
+_WINDOWED = {"mean", "stddev", "min", "max", "samples"}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """series: on /metrics/sensors, at most. state_bytes: of all workers together."""
+
+    sensors: int
+    series: int
+    bytes_per_sensor: int
+    state_bytes: int
+
+
+def series_of(one: ClassSettings) -> int:
+    """Series of one sensor of a class."""
+    if not one.kind.numeric:
+        return len({"value", "timestamp"} & set(one.series))
+    return sum(len(one.windows) if name in _WINDOWED else 1 for name in one.series)
+
+
+def estimate(settings: Settings, sensors: int) -> Estimate:
+    """The worst case: every sensor in the class with the most series. Raises SettingsError (windows do not fit)."""
+    plan = make_plan(
+        settings.classes, model_registry(), max_sensors=settings.plant.max_sensors, future_us=settings.worker.future
+    )
+    state = PartitionState(plan)
+    each = state.nbytes() // state.class_of.size + _BYTES_PER_NAME
+    series = max(series_of(one) for one in settings.classes)
+    return Estimate(sensors, sensors * series, each, sensors * each)

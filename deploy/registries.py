@@ -1,0 +1,24 @@
+"""All sorts of components there are, for checking settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import models
+from ingest.contract.registry import Registry
+from ingest.contract.settings import Settings
+from ingest.contract.settings_file import load_settings
+from ingest.decoders import DECODERS
+from models.base import Model
+
+
+def model_registry(*, names_only: bool = False) -> Registry[Model]:
+    """The models. names_only: check no options, so that the compiler is not imported (the gateway needs none)."""
+    return Registry("model", models.TABLE, names_only=names_only)
+
+
+def read_settings(path: Path, *, with_models: bool) -> Settings:
+    """The settings, checked against every sort of component. Raises SettingsError."""
+    registries: dict[str, Registry[Any]] = {"decoder": DECODERS, "model": model_registry(names_only=not with_models)}
+    return load_settings(path, registries=registries)

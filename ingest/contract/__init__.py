@@ -1,0 +1,1 @@
+"""What ingest and stream agree on. Imports nothing else of ours."""

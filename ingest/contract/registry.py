@@ -1,0 +1,79 @@
+"""Name → class, options → instance, with "did you mean …?".
+
+A component (decoder, model) is a dataclass whose fields are its options; its table names where it lives, so
+that nothing is imported before it is used. `name` in a table line is what people write in the settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A suggestion to append to a message, or nothing.
+
+    >>> did_you_mean("kafak", ["kafka", "mqtt"])
+    ' (did you mean "kafka"?)'
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+class Registry(Generic[T]):
+    """The components of one sort.
+
+    table: name → "module:Class"; what: the sort, for messages ("decoder", "model"); names_only: check no
+    options, so that nothing is imported (a gateway checks the names of models, but never loads one).
+    """
+
+    def __init__(self, what: str, table: Mapping[str, str], *, names_only: bool = False) -> None:
+        self.what = what
+        self.table = dict(table)
+        self._names_only = names_only
+
+    def problems(self, name: str, options: Mapping[str, Any] | None = None) -> list[str]:
+        """What is wrong with a name and its options; empty if `create` will succeed.
+
+        With `options=None` only the name is checked, and nothing is imported; with options only they are, so
+        that a wrong name is reported once.
+        """
+        if name not in self.table:
+            known = ", ".join(sorted(self.table))
+            hint = did_you_mean(name, self.table)
+            return [f"no {self.what} is called {name!r}{hint}; there are: {known}"] if options is None else []
+        if options is None or self._names_only:
+            return []
+        try:
+            self.create(name, options)
+        except ValueError as error:
+            return [f"{self.what} {name}: {line}" for line in str(error).splitlines()]
+        return []
+
+    def load(self, name: str) -> type[T]:
+        """The class behind a name. Raises ValueError for an unknown one."""
+        if found := self.problems(name):
+            raise ValueError(found[0])
+        module, _, attribute = self.table[name].partition(":")
+        cls: type[T] = getattr(import_module(module), attribute)
+        return cls
+
+    def create(self, name: str, options: Mapping[str, Any]) -> T:
+        """An instance. Raises ValueError with one line for each wrong option."""
+        cls = self.load(name)
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]
+        if unknown:
+            raise ValueError("\n".join(unknown))
+        try:
+            return TypeAdapter(cls).validate_python(dict(options))
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()]
+            raise ValueError("\n".join(lines)) from error

@@ -1,0 +1,214 @@
+"""Readings, ticks, commands and configuration ⇄ Kafka records.
+
+A record is (value, headers, Kafka timestamp). Readings travel as one Arrow IPC stream with one record batch,
+so Spark, Flink, DuckDB, Polars and pandas read the topic as it is. Headers:
+
+    kind          readings | tick | command | config
+    schema        "1.0": a reader takes its own major version and the one before, and refuses newer ones
+    content-type  application/vnd.apache.arrow.stream | application/json
+    source        id of the gateway or worker that wrote it
+    seq           the source's batch number, counted from 0
+    arrival       µs UTC when the youngest reading came in: the *now* of the fold
+    partitions    partition count of the topic when it was written
+
+The Kafka timestamp is the arrival time too (in ms), so that a sensor's wrong clock cannot break retention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
+from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings, Words
+
+SCHEMA_MAJOR = 1
+SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
+ARROW = "application/vnd.apache.arrow.stream"
+JSON = "application/json"
+
+HeaderList = list[tuple[str, bytes]]
+
+_WORDS = pa.dictionary(pa.int32(), pa.utf8())
+SCHEMA = pa.schema(
+    [
+        pa.field("sensor", _WORDS, nullable=False),
+        pa.field("ts", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("text", _WORDS),
+        pa.field("quality", pa.uint8(), nullable=False),
+        pa.field("code", _WORDS),
+        pa.field("flags", pa.uint8(), nullable=False),
+    ]
+)
+# Threads cost more than they save on batches of thousands of rows.
+_WRITE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
+_ALL_FLAGS = int(sum(Flag))
+
+
+class Kind(StrEnum):
+    """What a record of the readings topic says: everything that changes state is in the log."""
+
+    READINGS = "readings"
+    TICK = "tick"
+    COMMAND = "command"
+    CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A record's headers, understood."""
+
+    kind: Kind
+    content_type: str
+    source: str
+    seq: int
+    arrival_us: int
+    partitions: int
+
+
+def headers_of(envelope: Envelope) -> HeaderList:
+    """The headers that `envelope_of` reads again."""
+    return [
+        ("kind", envelope.kind.encode()),
+        ("schema", SCHEMA_VERSION.encode()),
+        ("content-type", envelope.content_type.encode()),
+        ("source", envelope.source.encode()),
+        ("seq", b"%d" % envelope.seq),
+        ("arrival", b"%d" % envelope.arrival_us),
+        ("partitions", b"%d" % envelope.partitions),
+    ]
+
+
+def envelope_of(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
+    """Read a record's headers.
+
+    Raises QuarantineError(RECORD) for what Millstream did not write, IncompatibleError for a newer major
+    version: skipping that would lose data that an upgraded worker can read.
+    """
+    found = {name: value for name, value in headers if value is not None}
+    try:
+        major = int(found["schema"].partition(b".")[0])
+    except (KeyError, ValueError) as error:
+        raise QuarantineError(Reason.RECORD, "no schema version in the headers") from error
+    if major > SCHEMA_MAJOR:
+        raise IncompatibleError(
+            f"a record of schema version {found['schema'].decode(errors='replace')}, this program reads up to "
+            f"{SCHEMA_MAJOR}.x: upgrade it (nothing was skipped; it goes on from here)"
+        )
+    try:
+        arrival_us = int(found["arrival"])
+        envelope = Envelope(
+            Kind(found["kind"].decode("ascii")),
+            found["content-type"].decode("ascii"),
+            found["source"].decode(),
+            int(found["seq"]),
+            arrival_us,
+            int(found["partitions"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise QuarantineError(Reason.RECORD, f"headers: {error}") from error
+    if not MIN_TS_US <= arrival_us < MAX_TS_US:
+        raise QuarantineError(Reason.RECORD, f"arrival time {arrival_us} is not between 1990 and 2200")
+    return envelope
+
+
+def _arrow_words(column: Words) -> pa.DictionaryArray:
+    index = column.index
+    indices = pa.array(index, mask=index < 0) if index.size and index.min() < 0 else pa.array(index)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(column.words, pa.utf8()))
+
+
+def encode_readings(readings: Readings) -> bytes:
+    """One Arrow IPC stream with the batch, lz4-compressed."""
+    none = None
+    if readings.text is None or readings.code is None:
+        none = Words(np.full(len(readings), -1, np.int32), ())
+    batch = pa.record_batch(
+        [
+            _arrow_words(readings.sensor),
+            pa.array(readings.ts_us, SCHEMA.field("ts").type),
+            pa.array(readings.value),
+            _arrow_words(readings.text or none),  # type: ignore[arg-type]
+            pa.array(readings.quality),
+            _arrow_words(readings.code or none),  # type: ignore[arg-type]
+            pa.array(readings.flags),
+        ],
+        schema=SCHEMA,
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA, options=_WRITE) as writer:
+        writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def decode_readings(data: bytes) -> Readings:
+    """Read and fully validate an Arrow IPC stream.
+
+    Nothing is trusted: a dictionary index of -1 is legal to Arrow and takes NumPy's last row. Sensor *paths*
+    are checked where they are first met, not here. Raises QuarantineError(RECORD).
+    """
+    try:
+        with pa.ipc.open_stream(data, options=_READ) as reader:
+            if not reader.schema.equals(SCHEMA):
+                raise QuarantineError(Reason.RECORD, "another Arrow schema")
+            batch = reader.read_next_batch()
+            batch.validate(full=True)
+            if next(iter(reader), None) is not None:
+                raise QuarantineError(Reason.RECORD, "more than one record batch")
+    # Arrow's readers raise OSError for a torn stream and KeyError for an unknown dictionary.
+    except (pa.ArrowException, OSError, KeyError, StopIteration, UnicodeDecodeError) as error:
+        raise QuarantineError(Reason.RECORD, f"not readable as Arrow: {error}") from error
+    sensor, ts, value, text, quality, code, flags = batch.columns
+    for name, column in (("sensor", sensor), ("ts", ts), ("value", value), ("quality", quality), ("flags", flags)):
+        if column.null_count:
+            raise QuarantineError(Reason.RECORD, f"nulls in {name}")
+    readings = Readings(
+        sensor=_words(sensor),
+        ts_us=ts.view(pa.int64()).to_numpy(),
+        value=value.to_numpy(),
+        quality=quality.to_numpy(),
+        flags=flags.to_numpy(),
+        text=_words(text) if text.null_count < len(text) else None,
+        code=_words(code) if code.null_count < len(code) else None,
+    )
+    _check_ranges(readings)
+    return readings
+
+
+def _words(column: pa.DictionaryArray) -> Words:
+    words: list[Any] = column.dictionary.to_pylist()
+    if None in words:
+        raise QuarantineError(Reason.RECORD, "a null in a dictionary")
+    indices = column.indices
+    index: NDArray[np.int32] = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
+    if index.size:
+        # After fill_null a written -1 and a null look alike, so look for the written one before.
+        lowest = int(index.min()) if not indices.null_count else _lowest_written(indices)
+        if lowest < 0 or int(index.max()) >= len(words):
+            raise QuarantineError(Reason.RECORD, "a dictionary index out of range")
+    return Words(index, words)
+
+
+def _lowest_written(indices: pa.Int32Array) -> int:
+    written = indices.drop_null()
+    return int(written.to_numpy().min()) if len(written) else 0
+
+
+def _check_ranges(readings: Readings) -> None:
+    if not len(readings):
+        return
+    if int(readings.quality.max()) > Quality.BAD:
+        raise QuarantineError(Reason.RECORD, "a quality that is none")
+    if int(readings.flags.max()) > _ALL_FLAGS:
+        raise QuarantineError(Reason.RECORD, "a flag of a newer version")
+    if int(readings.ts_us.min()) < MIN_TS_US or int(readings.ts_us.max()) >= MAX_TS_US:
+        raise QuarantineError(Reason.RECORD, "a timestamp that is not between 1990 and 2200")

@@ -1,0 +1,385 @@
+"""MQTT on asyncio: the only file that knows paho.
+
+`MqttLink` keeps one connection alive (MQTT 5 first, 3.1.1 where the broker has no other; back-off with jitter) and
+hands on messages in bursts. It acknowledges only what its user says, and only on the connection that a message came
+on: every connection has an epoch, and message ids mean nothing outside theirs (they restart with a session, so a
+late acknowledgement would drop another message).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from ingest.contract.errors import ReconnectError
+from ingest.contract.settings import MqttSettings
+from ingest.contract.tls import tls_context
+from ingest.packets import Burst, PacketReader
+
+READ_BYTES = 262_144
+CONNECT_TIMEOUT_S = 10.0
+_MAX_BACKOFF_S = 30.0
+_TICK_S = 0.5
+_UNSUPPORTED_PROTOCOL = {"Unsupported protocol version", "Connection Refused: unacceptable protocol version."}
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter and its QoS."""
+
+    filter: str
+    qos: int
+
+
+class Receiver(Protocol):
+    """Who uses a link."""
+
+    def received(self, burst: Burst) -> None:
+        """Messages came in, in order; called in the event loop."""
+        ...
+
+    def connecting(self, epoch: int) -> None:
+        """A new connection begins; message ids of what follows belong to `epoch`."""
+        ...
+
+    def connected(self, epoch: int, protocol: str, session_present: bool) -> None:
+        """A connection is up and subscribed."""
+        ...
+
+    def disconnected(self, reason: str, retry_in_s: float) -> None:
+        """The connection was lost or refused; the next try comes in `retry_in_s`."""
+        ...
+
+
+class _BulkClient(paho.Client):
+    """paho's client, whose reader takes PUBLISH packets out in bulk and leaves every other packet to paho."""
+
+    reader: PacketReader
+    on_burst: Callable[[Burst], None]
+    _fed = b""
+    _fed_at = 0
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """One large read, or several while an encrypted connection holds decrypted bytes."""
+        burst = Burst()
+        rc = MQTTErrorCode.MQTT_ERR_SUCCESS
+        try:
+            while self._sock is not None:
+                data = super()._sock_recv(READ_BYTES)
+                if not data:
+                    rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+                    break
+                self._last_bytes_received = time.monotonic()
+                for packet in self.reader.feed(data, burst):
+                    self._hand_over(packet)
+                if len(data) < READ_BYTES and not self._pending_bytes():
+                    break
+        except BlockingIOError:
+            pass
+        except (OSError, ReconnectError):
+            rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+        if len(burst):
+            self.on_burst(burst)
+        return rc
+
+    def _pending_bytes(self) -> bool:
+        pending = getattr(self._sock, "pending", None)
+        return bool(pending()) if callable(pending) else False
+
+    def _hand_over(self, packet: bytes) -> None:
+        self._fed, self._fed_at = packet, 0
+        while self._fed_at < len(packet) and self._sock is not None:
+            rc = self._packet_read()
+            if rc > 0:
+                self._loop_rc_handle(rc)
+                return
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        part = self._fed[self._fed_at : self._fed_at + bufsize]
+        if not part:
+            raise BlockingIOError
+        self._fed_at += len(part)
+        return part
+
+    def queue_raw(self, packet: bytes) -> None:
+        """Send bytes in their turn, after what is queued already."""
+        self._packet_queue(paho.PUBACK, packet, 0, 0)
+
+    def keep_alive_without_reading(self) -> None:
+        """Show the broker that we live, while nothing is read from it and no answer can be seen."""
+        self._send_pingreq()
+        self._ping_t = 0.0
+        self._last_bytes_received = time.monotonic()
+
+
+class MqttLink:
+    """One MQTT connection, kept up until `close`.
+
+    persistent: keep the session (and its queue) at the broker while away; then the client id must be ours alone.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        receiver: Receiver,
+        subscriptions: Sequence[Subscription] = (),
+        *,
+        persistent: bool = True,
+        max_payload_bytes: int = 262_144,
+    ) -> None:
+        self._settings = settings
+        self._receiver = receiver
+        self._subscriptions = list(subscriptions)
+        self._persistent = persistent
+        self._max_payload_bytes = max_payload_bytes
+        self._version5 = settings.protocol != "3.1.1"
+        self._client: _BulkClient | None = None
+        self._socket: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._up: asyncio.Future[bool] | None = None
+        self._down: asyncio.Future[str] | None = None
+        self._paused = False
+        self._closing = False
+        self._session_present = False
+        self.epoch = 0
+        self.is_up = False
+
+    # --- what users of a link call -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost, until `close` or cancelled."""
+        backoff_s = 0.0
+        try:
+            while True:
+                try:
+                    await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
+                    backoff_s = 0.0
+                    reason = await self._serve()
+                except TimeoutError:
+                    reason = f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
+                except ssl.SSLError as error:
+                    reason = f"TLS: {error.reason or error}"
+                except (OSError, ReconnectError) as error:
+                    reason = str(error) or type(error).__name__
+                self._drop()
+                if self._closing:
+                    return
+                backoff_s = min(_MAX_BACKOFF_S, max(0.5, backoff_s * 2))
+                retry_in_s = backoff_s * random.uniform(0.5, 1.0)
+                self._receiver.disconnected(reason, retry_in_s)
+                await asyncio.sleep(retry_in_s)
+        finally:
+            self._drop()
+
+    def ack(self, epoch: int, mids: Sequence[bytes]) -> bool:
+        """Send PUBACKs for message ids of that epoch, in that order, in one write; False if its connection is gone."""
+        if epoch != self.epoch or self._socket is None or self._client is None or not mids:
+            return False
+        # PUBACK, remaining length 2, message id: reason code "success" is implied (MQTT 5, 3.4.2.1).
+        self._client.queue_raw(b"\x40\x02" + b"\x40\x02".join(mids))
+        return True
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        """Queue a message; QoS 1 is sent again after a reconnect until the broker has it."""
+        if self._client is None:
+            raise ReconnectError("not connected yet")
+        self._client.publish(topic, payload, qos)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Published QoS 1 messages that the broker has not confirmed."""
+        return 0 if self._client is None else len(self._client._out_messages)
+
+    def pause(self) -> None:
+        """Stop reading: the broker's sends back up. The connection is kept alive."""
+        if not self._paused and self._socket is not None:
+            self._loop.remove_reader(self._socket)
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused and self._socket is not None:
+            self._loop.add_reader(self._socket, self._readable)
+        self._paused = False
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Say goodbye, once all that is queued has been written."""
+        if self._client is None or self._down is None or not self.is_up:
+            return
+        self._closing = True
+        self._client.disconnect()
+        await asyncio.wait([self._down], timeout=timeout_s)
+
+    # --- one connection ---------------------------------------------------------------------------------------
+
+    def _new_client(self) -> _BulkClient:
+        settings = self._settings
+        protocol = MQTTProtocolVersion.MQTTv5 if self._version5 else MQTTProtocolVersion.MQTTv311
+        client = _BulkClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            clean_session=None if self._version5 else not self._persistent,
+            protocol=protocol,
+            manual_ack=True,
+        )
+        client.max_inflight_messages_set(1_000)
+        if settings.username is not None:
+            secret = settings.password.get_secret_value() if settings.password else None
+            client.username_pw_set(settings.username, secret)
+        if settings.tls.enabled:
+            client.tls_set_context(tls_context(settings.tls))
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+        client.on_burst = lambda burst: self._receiver.received(burst)
+        return client
+
+    async def _connect(self) -> None:
+        """From nothing to subscribed. Raises OSError or ReconnectError."""
+        settings = self._settings
+        if self._client is None:
+            self._client = self._new_client()
+        client = self._client
+        # Now, not at CONNACK: a broker may send what it kept for us before it answers the subscription.
+        self.epoch += 1
+        self._receiver.connecting(self.epoch)
+        client.reader = PacketReader(version5=self._version5, max_payload_bytes=self._max_payload_bytes)
+        self._up, self._down = self._loop.create_future(), self._loop.create_future()
+        extra: dict[str, Any] = {}
+        if self._version5:
+            properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum = settings.receive_maximum
+            if self._persistent:
+                properties.SessionExpiryInterval = min(settings.session_expiry // 1_000_000, 0xFFFFFFFF)
+            extra = {"clean_start": not self._persistent, "properties": properties}
+        keepalive_s = max(1, settings.keepalive // 1_000_000)
+        # Name look-up, TCP and TLS block, so they have a thread; paho touches no socket of ours before it returns.
+        await asyncio.to_thread(client.connect, settings.host, settings.port, keepalive_s, **extra)
+        self._socket = client.socket()
+        if self._socket is None:
+            raise ReconnectError("the connection was closed at once")
+        self._paused = False
+        self._loop.add_reader(self._socket, self._readable)
+        self._arm_writer()
+        try:
+            session_present = await self._up
+        except ReconnectError as error:
+            if self._version5 and self._settings.protocol == "auto" and self._speaks_no_5(error):
+                self._version5, self._client = False, None
+            raise
+        self.is_up = True
+        self._receiver.connected(self.epoch, "5" if self._version5 else "3.1.1", session_present)
+
+    @staticmethod
+    def _speaks_no_5(error: ReconnectError) -> bool:
+        # Old brokers either say so or hang up on the unknown protocol level.
+        return str(error) in _UNSUPPORTED_PROTOCOL or "before it was accepted" in str(error)
+
+    async def _serve(self) -> str:
+        """Keep-alive, until the connection is lost; returns why."""
+        assert self._client is not None
+        assert self._down is not None
+        keepalive_s = max(1, self._settings.keepalive // 1_000_000)
+        pinged_s = time.monotonic()
+        while not self._down.done():
+            await asyncio.wait([self._down], timeout=_TICK_S)
+            if self._paused:
+                if time.monotonic() - pinged_s > keepalive_s / 2:
+                    self._client.keep_alive_without_reading()
+                    pinged_s = time.monotonic()
+            else:
+                self._client.loop_misc()
+        return self._down.result()
+
+    def _drop(self) -> None:
+        self.is_up = False
+        if self._client is not None:
+            self._client._sock_close()
+        self._socket = None
+
+    # --- paho's callbacks -----------------------------------------------------------------------------------------
+
+    def _on_connect(self, client: Any, _userdata: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        if self._up is None or self._up.done():
+            return
+        if reason.is_failure:
+            self._up.set_exception(ReconnectError(str(reason)))
+        elif not self._subscriptions:
+            self._up.set_result(bool(flags.session_present))
+        else:
+            self._session_present = bool(flags.session_present)
+            client.subscribe([(one.filter, self._options(one)) for one in self._subscriptions])
+
+    def _options(self, one: Subscription) -> Any:
+        if not self._version5:
+            return one.qos
+        # A reconnect is no reason to hear all retained messages again.
+        return SubscribeOptions(one.qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+
+    def _on_subscribe(self, _client: Any, _userdata: Any, _mid: int, reasons: Any, _properties: Any) -> None:
+        if self._up is None or self._up.done():
+            return
+        refused = [
+            f"{one.filter}: {reason}"
+            for one, reason in zip(self._subscriptions, reasons, strict=False)
+            if reason.is_failure
+        ]
+        if refused:
+            self._up.set_exception(ReconnectError(f"subscription refused: {'; '.join(refused)}"))
+        else:
+            self._up.set_result(self._session_present)
+
+    def _on_disconnect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._loop.call_soon_threadsafe(self._lost, str(reason))
+
+    def _lost(self, reason: str) -> None:
+        self.is_up = False
+        if self._up is not None and not self._up.done():
+            self._up.set_exception(ReconnectError(f"closed before it was accepted: {reason}"))
+        if self._down is not None and not self._down.done():
+            self._down.set_result("closed by us" if self._closing else reason)
+
+    def _on_register_write(self, *_: Any) -> None:
+        # paho also calls this from the thread that connects.
+        self._loop.call_soon_threadsafe(self._arm_writer)
+
+    def _on_unregister_write(self, *_: Any) -> None:
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket)
+
+    def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
+        if sock is self._socket and sock is not None:
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
+            self._socket = None
+
+    # --- the event loop's callbacks ------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        if self._client is not None:
+            self._client.loop_read()
+
+    def _arm_writer(self) -> None:
+        if self._client is None or self._socket is None:
+            return
+        self._client.loop_write()
+        if self._client.want_write() and self._socket is not None:
+            self._loop.add_writer(self._socket, self._writable)
+
+    def _writable(self) -> None:
+        if self._client is not None:
+            self._client.loop_write()

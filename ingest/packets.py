@@ -1,0 +1,167 @@
+"""PUBLISH packets out of a byte stream, in bulk (MQTT 3.1.1 and 5.0, section 3.3).
+
+A client library's reader makes four calls on the socket and a dozen Python frames for each message; this loop
+takes all complete PUBLISH packets of a large read in one pass and hands every other packet on, whole. Pure: bytes
+in, columns out; cut anywhere, the stream gives the same messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ingest.contract.errors import ReconnectError
+
+RETAIN_BIT = 0x01
+DUP_BIT = 0x08
+
+_PUBLISH = 0x30
+_QOS_BITS = 0x06
+_QOS_1 = 0x02
+_MAX_VARINT_BYTES = 4
+# The longest prefix before a payload: fixed header, topic of 65,535 bytes, message id, and room for properties.
+_PREFIX_BYTES = 131_072
+
+
+@dataclass(slots=True)
+class Burst:
+    """Messages in columns, in the order received.
+
+    topics, payloads: bytes. first: the first byte of each packet (QoS, RETAIN_BIT, DUP_BIT).
+    mids: the two bytes of the message id of each QoS 1 message, in order (fewer than messages if some are QoS 0).
+    """
+
+    topics: list[bytes] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    mids: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.topics)
+
+
+class PacketReader:
+    """Cuts one connection's stream into packets; a new connection needs a new reader.
+
+    version5: whether PUBLISH packets carry properties. max_payload_bytes: a longer payload is cut to one byte more
+    than that and the rest passed over, so that the one who checks sizes sees it, and memory stays bounded.
+    """
+
+    def __init__(self, *, version5: bool, max_payload_bytes: int) -> None:
+        self._version5 = version5
+        self._max_payload_bytes = max_payload_bytes
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._need = 0
+        self._skip = 0
+
+    def feed(self, data: bytes, burst: Burst) -> list[bytes]:
+        """Append the PUBLISH packets completed by `data` to `burst`; return all other packets, whole.
+
+        Raises ReconnectError for a stream that is not MQTT as agreed (QoS 2, a topic alias, a length that is none).
+        """
+        if self._skip:
+            passed = min(self._skip, len(data))
+            self._skip -= passed
+            data = data[passed:]
+            if not data:
+                return []
+        self._chunks.append(data)
+        self._held += len(data)
+        # A large packet comes in many reads: join them once, when it is complete.
+        if self._held < self._need:
+            return []
+        buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
+        others: list[bytes] = []
+        try:
+            rest, self._need = self._take(buffer, burst, others)
+        except IndexError as error:
+            raise ReconnectError("a PUBLISH packet that ends before its header does") from error
+        self._chunks = [rest] if rest else []
+        self._held = len(rest)
+        return others
+
+    def _take(self, buffer: bytes, burst: Burst, others: list[bytes]) -> tuple[bytes, int]:
+        """All complete packets; then (what remains, how many bytes of it are needed to go on)."""
+        topics, payloads = burst.topics.append, burst.payloads.append
+        firsts, mids = burst.first.append, burst.mids.append
+        version5, at, end = self._version5, 0, len(buffer)
+        while end - at >= 2:
+            first, length, body = buffer[at], buffer[at + 1], at + 2
+            if length > 127:
+                long = _varint(buffer, at + 1, end)
+                if long is None:
+                    return buffer[at:], end - at + 1
+                length, body = long
+            stop = body + length
+            if stop > end:
+                if first & 0xF0 == _PUBLISH and length > self._max_payload_bytes + _PREFIX_BYTES:
+                    return self._begin_oversized(buffer, at, body, stop, burst)
+                return buffer[at:], stop - at
+            if first & 0xF0 != _PUBLISH:
+                others.append(buffer[at:stop])
+                at = stop
+                continue
+            topic_at = body + 2
+            payload_at = topic_at + ((buffer[body] << 8) | buffer[body + 1])
+            if payload_at == topic_at:
+                raise ReconnectError("a topic alias, which was not offered")
+            topic_end = payload_at
+            if first & _QOS_BITS:
+                if first & _QOS_BITS != _QOS_1:
+                    raise ReconnectError("a message of QoS 2, which was not subscribed")
+                payload_at += 2
+            if version5:
+                properties = buffer[payload_at]
+                if properties > 127:
+                    long = _varint(buffer, payload_at, stop)
+                    if long is None:
+                        raise ReconnectError("a PUBLISH packet with broken properties")
+                    properties, payload_at = long
+                    payload_at += properties
+                else:
+                    payload_at += 1 + properties
+            if payload_at > stop:
+                raise ReconnectError("a PUBLISH packet that ends before its header does")
+            topics(buffer[topic_at:topic_end])
+            payloads(buffer[payload_at:stop])
+            firsts(first)
+            if first & _QOS_BITS:
+                mids(buffer[topic_end : topic_end + 2])
+            at = stop
+        return buffer[at:], 2
+
+    def _begin_oversized(self, buffer: bytes, at: int, body: int, stop: int, burst: Burst) -> tuple[bytes, int]:
+        """Keep the head of a packet that is too large, with a payload one byte over the limit; pass over the rest."""
+        keep = _PREFIX_BYTES + self._max_payload_bytes
+        if len(buffer) - body < keep:
+            return buffer[at:], body - at + keep
+        whole = buffer[body : body + keep]
+        head = PacketReader(version5=self._version5, max_payload_bytes=len(whole))
+        before = len(burst)
+        head.feed(bytes([buffer[at]]) + _encode_varint(len(whole)) + whole, burst)
+        if len(burst) == before + 1:
+            burst.payloads[-1] = burst.payloads[-1][: self._max_payload_bytes + 1]
+        self._skip = max(0, stop - len(buffer))
+        return buffer[stop:], 2
+
+
+def _varint(buffer: bytes, at: int, end: int) -> tuple[int, int] | None:
+    """(value, where it ends) of a variable byte integer; None while it is incomplete."""
+    value = 0
+    for place in range(_MAX_VARINT_BYTES):
+        if at + place >= end:
+            return None
+        byte = buffer[at + place]
+        value |= (byte & 127) << (7 * place)
+        if byte < 128:
+            return value, at + place + 1
+    raise ReconnectError("a packet length of more than four bytes")
+
+
+def _encode_varint(value: int) -> bytes:
+    out = bytearray()
+    while True:
+        value, low = value >> 7, value & 127
+        out.append(low | (128 if value else 0))
+        if not value:
+            return bytes(out)

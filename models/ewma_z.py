@@ -1,0 +1,93 @@
+"""EWMA z-score: how many standard deviations a reading is from an exponentially weighted mean.
+
+Source: the exponentially weighted moving variance after T. Finch, "Incremental calculation of weighted mean and
+variance", University of Cambridge, 2009, section 9; bounded influence after P. J. Huber, "Robust Estimation of a
+Location Parameter", Ann. Math. Statist. 35, 1964. Cost: some 10 ns a reading, 40 bytes a sensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import bank
+
+_STATE = np.dtype(
+    [
+        ("seen", np.int64),
+        ("mean", np.float64),
+        ("variance", np.float64),
+        ("last", np.float64),
+        ("resolution", np.float64),
+    ]
+)
+
+
+def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
+    alpha, boundary_sigmas, warm_up = params[0], params[1], params[2]
+    if row["seen"] == 0:
+        row["mean"] = value
+        row["last"] = value
+        row["seen"] = 1
+        return 0.0
+    move = abs(value - row["last"])
+    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
+        row["resolution"] = move
+    row["last"] = value
+    deviation = value - row["mean"]
+    # A quantised sensor at rest has no variance; its smallest step seen is the least that can mean anything. Until
+    # it has moved once, nothing is known about its noise.
+    sigma = max(np.sqrt(row["variance"]), row["resolution"])
+    score = 0.0
+    if row["seen"] >= warm_up and sigma > 0.0:
+        score = abs(deviation) / (boundary_sigmas * sigma)
+        # What is far out teaches only as much as the boundary: one spike must not blind the model.
+        if score > 1.0:
+            deviation = deviation / score
+    row["mean"] += alpha * deviation
+    row["variance"] = (1.0 - alpha) * (row["variance"] + alpha * deviation * deviation)
+    row["seen"] += 1
+    return min(score, 1e9)
+
+
+_COMPILED, _RUN = bank(_step)
+
+
+@dataclass(frozen=True, slots=True)
+class EwmaZ:
+    """Options of the EWMA z-score.
+
+    alpha: weight of the newest reading, 0 < alpha < 1; memory is about 2 / alpha readings.
+    boundary_sigmas: the deviation that scores 1.0, in standard deviations.
+    warm_up: readings before anything is scored.
+
+    >>> model = EwmaZ(warm_up=50)
+    >>> row = np.zeros(1, model.state)[0]
+    >>> usual = [model.step(row, 0, 20.0 + i % 3, model.params) for i in range(100)]
+    >>> max(usual) < 1.0 < model.step(row, 0, 60.0, model.params)
+    True
+    """
+
+    alpha: float = 0.01
+    boundary_sigmas: float = 8.0
+    warm_up: int = 100
+
+    state: ClassVar[np.dtype[Any]] = _STATE
+    step: ClassVar[Any] = staticmethod(_COMPILED)
+    run: ClassVar[Any] = staticmethod(_RUN)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError("alpha must be between 0 and 1, both excluded")
+        if not self.boundary_sigmas > 0.0:
+            raise ValueError("boundary_sigmas must be positive")
+        if self.warm_up < 2:
+            raise ValueError("warm_up must be at least 2 readings")
+
+    @property
+    def params(self) -> NDArray[np.float64]:
+        """alpha, boundary_sigmas, warm_up."""
+        return np.array([self.alpha, self.boundary_sigmas, self.warm_up], np.float64)

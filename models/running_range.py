@@ -1,0 +1,77 @@
+"""Running range: how far a reading is beyond anything seen before.
+
+The idea is that of the simplest novelty detectors: a process that has been watched for a while has shown its range,
+and what lies a good part of that range outside is new. Cost: some 5 ns a reading, 24 bytes a sensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import bank
+
+_STATE = np.dtype([("seen", np.int64), ("low", np.float64), ("high", np.float64)])
+
+
+def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
+    margin, warm_up = params[0], params[1]
+    if row["seen"] == 0:
+        row["low"] = value
+        row["high"] = value
+        row["seen"] = 1
+        return 0.0
+    room = margin * (row["high"] - row["low"])
+    beyond = max(value - row["high"], row["low"] - value)
+    score = 0.0
+    # Without a width there is no measure of what is far.
+    if row["seen"] >= warm_up and beyond > 0.0 and room > 0.0:
+        score = beyond / room
+    # Once warm, the range grows by at most the margin a reading: a spike is no licence for the next one, while a
+    # lasting change is accepted after a few readings.
+    reach = beyond if score <= 1.0 else room
+    if value > row["high"]:
+        row["high"] += reach
+    elif value < row["low"]:
+        row["low"] -= reach
+    row["seen"] += 1
+    return min(score, 1e9)
+
+
+_COMPILED, _RUN = bank(_step)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRange:
+    """Options of the running range.
+
+    margin: how far beyond the range scores 1.0, as a share of its width, > 0.
+    warm_up: readings before anything is scored.
+
+    >>> model = RunningRange(warm_up=50)
+    >>> row = np.zeros(1, model.state)[0]
+    >>> usual = [model.step(row, 0, 20.0 + i % 3, model.params) for i in range(100)]
+    >>> max(usual), model.step(row, 0, 23.0, model.params)
+    (0.0, 1.0)
+    """
+
+    margin: float = 0.5
+    warm_up: int = 100
+
+    state: ClassVar[np.dtype[Any]] = _STATE
+    step: ClassVar[Any] = staticmethod(_COMPILED)
+    run: ClassVar[Any] = staticmethod(_RUN)
+
+    def __post_init__(self) -> None:
+        if not self.margin > 0.0:
+            raise ValueError("margin must be positive")
+        if self.warm_up < 2:
+            raise ValueError("warm_up must be at least 2 readings")
+
+    @property
+    def params(self) -> NDArray[np.float64]:
+        """margin, warm_up."""
+        return np.array([self.margin, self.warm_up], np.float64)

@@ -1,0 +1,203 @@
+"""Reading the log as a member of a group: the only file of stream that knows aiokafka's consumer.
+
+What its users are spared: `on_partitions_assigned` sends no heartbeats and swallows exceptions, so a new partition is
+paused at once and its owner restores it outside; a seek past the end must not jump silently, so no reset policy is in
+force and bounds are checked by whoever seeks; `stop()` may raise CancelledError while brokers are away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from ingest.contract.errors import ReconnectError
+from ingest.contract.kafka_client import Backoff, client_options
+from ingest.contract.settings import KafkaSettings
+from stream.fold.partition import LogRecord
+
+SESSION_TIMEOUT_MS = 30_000
+_STOP_TIMEOUT_S = 5.0
+
+
+class Owner(Protocol):
+    """Who gets partitions."""
+
+    def assigned(self, partitions: set[int]) -> None:
+        """These are ours now, and paused. Must return at once."""
+        ...
+
+    async def revoked(self, partitions: set[int]) -> None:
+        """These are about to be somebody else's; what is to be committed for them is committed before it returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the log of a partition holds: offsets [begin, end), and the group's committed one."""
+
+    begin: int
+    end: int
+    committed: int | None
+
+
+class OutOfRangeError(ReconnectError):
+    """What was to be read next is not in the log (any more)."""
+
+    def __init__(self, partitions: set[int]) -> None:
+        self.partitions = partitions
+        super().__init__(f"partitions {sorted(partitions)}: the next offset is not in the log")
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, pause: Callable[[set[int]], None], owner: Owner) -> None:
+        self._pause = pause
+        self._owner = owner
+
+    async def on_partitions_revoked(self, revoked: list[Any]) -> None:
+        await self._owner.revoked({one.partition for one in revoked})
+
+    async def on_partitions_assigned(self, assigned: list[Any]) -> None:
+        partitions = {one.partition for one in assigned}
+        self._pause(partitions)
+        self._owner.assigned(partitions)
+
+
+class LogConsumer:
+    """One topic, one group."""
+
+    def __init__(self, kafka: KafkaSettings, group: str, client_id: str) -> None:
+        self._options = client_options(kafka, client_id)
+        self._topic = kafka.topics.readings.name
+        self._group = group
+        self._consumer: Any = None
+
+    async def start(self, owner: Owner, unreachable: Callable[[str, float], None]) -> None:
+        """Join the group, with back-off, for as long as it takes."""
+        backoff = Backoff()
+        while self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                group_id=self._group,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                partition_assignment_strategy=(StickyPartitionAssignor,),
+                session_timeout_ms=SESSION_TIMEOUT_MS,
+                heartbeat_interval_ms=SESSION_TIMEOUT_MS // 10,
+                **self._options,
+            )
+            try:
+                await consumer.start()
+                self._consumer = consumer
+                consumer.subscribe([self._topic], listener=_Listener(self._pause, owner))
+            except (KafkaError, OSError) as error:
+                await _stop(consumer)
+                retry_in_s = backoff.next_s()
+                unreachable(str(error) or type(error).__name__, retry_in_s)
+                await asyncio.sleep(retry_in_s)
+
+    async def close(self) -> None:
+        """Leave the group."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop(consumer)
+
+    def _pause(self, partitions: set[int]) -> None:
+        self._consumer.pause(*(self._at(one) for one in partitions))
+
+    def _at(self, partition: int) -> Any:
+        return TopicPartition(self._topic, partition)
+
+    @property
+    def generation(self) -> int:
+        """The group's generation: who has a lower one has lost its partitions."""
+        generation: int = self._consumer._coordinator.generation
+        return generation
+
+    async def poll(self, timeout_s: float) -> dict[int, list[LogRecord]]:
+        """Records by partition, in order.
+
+        Raises OutOfRangeError for a partition whose next record is not in the log, ReconnectError when Kafka cannot
+        be reached.
+        """
+        try:
+            found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000))
+        except NoOffsetForPartitionError:
+            # Of a partition that is paused until its owner has sought: nothing is wrong.
+            await asyncio.sleep(min(timeout_s, 0.05))
+            return {}
+        except OffsetOutOfRangeError as error:
+            raise OutOfRangeError({at.partition for at in error.args[0]}) from error
+        except KafkaError as error:
+            raise ReconnectError(str(error) or type(error).__name__) from error
+        return {
+            at.partition: [LogRecord(record.offset, record.headers, record.value) for record in records]
+            for at, records in found.items()
+        }
+
+    async def bounds(self, partition: int) -> Bounds:
+        """What there is to read. Raises ReconnectError."""
+        at = self._at(partition)
+        begin = (await self._guarded(self._consumer.beginning_offsets([at])))[at]
+        end = (await self._guarded(self._consumer.end_offsets([at])))[at]
+        return Bounds(begin, end, await self._guarded(self._consumer.committed(at)))
+
+    async def offset_since(self, partition: int, since_us: int) -> int | None:
+        """The first offset that arrived at or after a time; None if none did. Raises ReconnectError."""
+        at = self._at(partition)
+        found = (await self._guarded(self._consumer.offsets_for_times({at: max(0, since_us // 1000)})))[at]
+        return None if found is None else int(found.offset)
+
+    def resume_at(self, partition: int, offset: int) -> None:
+        """Read on from an offset. Raises ReconnectError if the partition is no longer ours."""
+        try:
+            self._consumer.seek(self._at(partition), offset)
+            self._consumer.resume(self._at(partition))
+        except IllegalStateError as error:
+            raise ReconnectError("the partition was taken away") from error
+
+    def behind(self, partition: int, next_offset: int) -> int | None:
+        """Records between an offset and the end of the log; None if it is not known yet."""
+        try:
+            highwater = self._consumer.highwater(self._at(partition))
+        except IllegalStateError:
+            return None
+        return None if highwater is None else max(0, highwater - next_offset)
+
+    async def commit(self, offsets: Mapping[int, int], metadata: str) -> None:
+        """Commit next offsets. Raises ReconnectError when the group refuses or cannot be reached."""
+        wanted = {self._at(partition): OffsetAndMetadata(offset, metadata) for partition, offset in offsets.items()}
+        try:
+            await self._consumer.commit(wanted)
+        except (CommitFailedError, IllegalStateError) as error:
+            raise ReconnectError(f"the group has moved on: {error}") from error
+        except KafkaError as error:
+            raise ReconnectError(str(error) or type(error).__name__) from error
+
+    @staticmethod
+    async def _guarded(call: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await call
+        except KafkaError as error:
+            raise ReconnectError(str(error) or type(error).__name__) from error
+
+
+async def _stop(consumer: Any) -> None:
+    # In a task of its own: while brokers are away, stop() raises a CancelledError that is not meant for us.
+    task = asyncio.ensure_future(consumer.stop())
+    done, _ = await asyncio.wait([task], timeout=_STOP_TIMEOUT_S)
+    if not done:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, KafkaError):
+        await task

@@ -1,0 +1,126 @@
+"""The gate: what may enter windows and models, and why the rest may not. Each reading gets one verdict."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from ingest.contract.readings import Flag, Quality
+from models.compiled import ORDERLY, kernel
+
+RING = 16
+"""Recent timestamps kept per sensor. What is older than all of them is late, never folded again."""
+
+
+class Verdict(IntEnum):
+    """What became of a reading. Its lower-case name labels the worker's counter."""
+
+    FOLDED = ORDERLY
+    """In order: windows and models have it."""
+    OUT_OF_ORDER = 1
+    """Older than the newest: its pane has it, models do not."""
+    STATE = 2
+    """Of an enum or text sensor: shown; there is nothing to average."""
+    DUPLICATE = 3
+    """A reading of this sensor with this timestamp was here before."""
+    LATE = 4
+    """Older than the sensor's ring of timestamps or panes: cannot be told from a duplicate."""
+    FUTURE = 5
+    """Its time is too far ahead of its arrival."""
+    RETAINED = 6
+    """The broker's stored message: old news."""
+    BAD_QUALITY = 7
+    """Marked bad by its source: shown, neither folded nor learned."""
+    NON_FINITE = 8
+    """NaN or infinite."""
+    OUT_OF_RANGE = 9
+    """Outside what is physically possible for its class."""
+    NOT_NUMERIC = 10
+    """Text from a sensor whose class says that it is a number."""
+    OVER_BUDGET = 11
+    """A new sensor beyond `plant.max_sensors`."""
+
+
+FOLDED = int(Verdict.FOLDED)
+OUT_OF_ORDER = int(Verdict.OUT_OF_ORDER)
+_STATE = int(Verdict.STATE)
+_DUPLICATE = int(Verdict.DUPLICATE)
+LATE = int(Verdict.LATE)
+_FUTURE = int(Verdict.FUTURE)
+_RETAINED = int(Verdict.RETAINED)
+BAD_QUALITY = int(Verdict.BAD_QUALITY)
+_NON_FINITE = int(Verdict.NON_FINITE)
+_OUT_OF_RANGE = int(Verdict.OUT_OF_RANGE)
+_NOT_NUMERIC = int(Verdict.NOT_NUMERIC)
+OVER_BUDGET = int(Verdict.OVER_BUDGET)
+
+_RETAINED_FLAG = int(Flag.RETAINED)
+_BAD = int(Quality.BAD)
+
+
+@kernel
+def remember(row: Any, ts_us: int) -> int:
+    """Put a timestamp into the sensor's ring; FOLDED (newest), OUT_OF_ORDER, DUPLICATE or LATE.
+
+    The ring holds the largest timestamps seen, ascending from `ring_at`, so everything above its smallest is known
+    exactly: it is in the ring or was never here.
+    """
+    ring = row["ring"]
+    used, at = row["ring_used"], row["ring_at"]
+    if used == 0 or ts_us > ring[(at + used - 1) % RING]:
+        if used < RING:
+            ring[(at + used) % RING] = ts_us
+            row["ring_used"] = used + 1
+        else:
+            ring[at] = ts_us
+            row["ring_at"] = (at + 1) % RING
+        return FOLDED
+    if used == RING and ts_us < ring[at]:
+        return LATE
+    # Find its place from the newest back.
+    place = used
+    while place > 0 and ring[(at + place - 1) % RING] > ts_us:
+        place -= 1
+    if place > 0 and ring[(at + place - 1) % RING] == ts_us:
+        return _DUPLICATE
+    if used < RING:
+        for k in range(used, place, -1):
+            ring[(at + k) % RING] = ring[(at + k - 1) % RING]
+        ring[(at + place) % RING] = ts_us
+        row["ring_used"] = used + 1
+    else:
+        # The smallest makes room: everything below the new one moves down by one.
+        for k in range(place - 1):
+            ring[(at + k) % RING] = ring[(at + k + 1) % RING]
+        ring[(at + place - 1) % RING] = ts_us
+    return OUT_OF_ORDER
+
+
+@kernel
+def judge(
+    row: Any, ts_us: int, value: float, is_text: bool, quality: int, flags: int, latest_us: int, limits: Any
+) -> int:
+    """The verdict of one reading; `row` learns its timestamp.
+
+    latest_us: the latest time that is not yet the future. limits: the class's row of `plan.LIMITS`.
+    """
+    if ts_us > latest_us:
+        return _FUTURE
+    if flags & _RETAINED_FLAG:
+        return _RETAINED
+    order = remember(row, ts_us)
+    if order != FOLDED and order != OUT_OF_ORDER:
+        return order
+    if quality == _BAD:
+        return BAD_QUALITY
+    if limits["numeric"] == 0:
+        return _STATE
+    if is_text:
+        return _NOT_NUMERIC
+    if not np.isfinite(value):
+        return _NON_FINITE
+    if value < limits["low"] or value > limits["high"]:
+        return _OUT_OF_RANGE
+    return order

@@ -1,0 +1,244 @@
+"""The state of one partition, and the fold of a record into it.
+
+Guarantee: the result is bit-identical for any split of the same log into records of the same arrival time, and for
+any grouping of records. *Now* is the latest arrival time seen in the partition; nothing else knows the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
+from ingest.contract.readings import Readings, Words
+from ingest.contract.sensors import check_path
+from ingest.contract.wire import ARROW, Kind, decode_readings, envelope_of
+from stream.fold.alerts import EPISODE, EVENT, Phase, Transition, alert_id, judge_held, judge_rows
+from stream.fold.gate import Verdict
+from stream.fold.plan import Plan
+from stream.fold.rows import SENSOR, fold_rows, keep_scores
+from stream.fold.windows import NO_PANE, PANE, STATISTICS, read
+
+_FIRST_SLOTS = 64
+_US_PER_S = 1_000_000
+
+
+class LogRecord(NamedTuple):
+    """A Kafka record, as far as the fold is concerned."""
+
+    offset: int
+    headers: Iterable[tuple[str, bytes | None]]
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What follows from a record: transitions to publish, under the record's offset."""
+
+    offset: int
+    transitions: list[Transition]
+
+
+class PartitionState:
+    """Struct of arrays, one row per slot; a slot is a sensor's row."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.now_us = 0
+        """The partition's clock: the latest arrival time."""
+        self.next_offset = 0
+        self.names: list[str] = []
+        self.slots: dict[str, int] = {}
+        self.texts: dict[int, str] = {}
+        """Latest text per slot, for enum and text sensors."""
+        self.counts = np.zeros(len(Verdict), np.int64)
+        """Readings by verdict."""
+        self.class_of = np.zeros(_FIRST_SLOTS, np.int32)
+        self.sensors = np.zeros(_FIRST_SLOTS, SENSOR)
+        self.panes = np.zeros((_FIRST_SLOTS, plan.panes), PANE)
+        self.panes["id"] = NO_PANE
+        self.episodes = np.zeros((_FIRST_SLOTS, len(plan.rules)), EPISODE)
+        self.banks = [np.zeros(_FIRST_SLOTS, used.model.state) for used in plan.models]
+
+    def grow(self) -> None:
+        """Twice as many slots."""
+        self.class_of = _doubled(self.class_of)
+        self.sensors = _doubled(self.sensors)
+        fresh = self.panes.shape[0]
+        self.panes = _doubled(self.panes)
+        self.panes["id"][fresh:] = NO_PANE
+        self.episodes = _doubled(self.episodes)
+        self.banks = [_doubled(rows) for rows in self.banks]
+
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        arrays = [self.class_of, self.sensors, self.panes, self.episodes, *self.banks]
+        return sum(array.nbytes for array in arrays)
+
+    def digest_parts(self) -> list[bytes]:
+        """Everything that is state, as bytes: two states are equal if and only if these are."""
+        used = len(self.names)
+        arrays = [self.class_of, self.sensors, self.panes, self.episodes, *self.banks]
+        return [
+            b"%d" % self.now_us,
+            "\0".join(self.names).encode(),
+            repr(sorted(self.texts.items())).encode(),
+            self.counts.tobytes(),
+            *(array[:used].tobytes() for array in arrays),
+        ]
+
+
+def _doubled(array: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([array, np.zeros_like(array)])
+
+
+class PartitionFold:
+    """state', effects = fold(state, record)."""
+
+    def __init__(self, plan: Plan, partitions: int) -> None:
+        self._plan = plan
+        self._partitions = partitions
+        self.state = PartitionState(plan)
+
+    def fold(self, record: LogRecord) -> Effects:
+        """Fold one record. The offset moves on whatever the record holds.
+
+        Raises QuarantineError for a record that cannot be read (skip it: the state has not changed) and
+        IncompatibleError for one that only a newer program, or one with another partition count, may read.
+        """
+        try:
+            envelope = envelope_of(record.headers)
+            if envelope.partitions != self._partitions:
+                raise IncompatibleError(
+                    f"the record at offset {record.offset} was written when the topic had {envelope.partitions} "
+                    f"partitions, now it has {self._partitions}: machines have moved between partitions, so their "
+                    "state would be torn. Go back to the old count, or start a new topic and a new group"
+                )
+            readings = None
+            if envelope.kind is Kind.READINGS:
+                if envelope.content_type != ARROW or record.value is None:
+                    raise QuarantineError(Reason.RECORD, f"readings as {envelope.content_type}")
+                readings = decode_readings(record.value)
+                slot = self._slots(readings.sensor)
+        except QuarantineError:
+            self.state.next_offset = record.offset + 1
+            raise
+        transitions = self._pass_time(envelope.arrival_us)
+        if readings is not None and len(readings):
+            transitions += self._fold_readings(readings, slot, envelope.arrival_us)
+        self.state.next_offset = record.offset + 1
+        return Effects(record.offset, transitions)
+
+    def _pass_time(self, arrival_us: int) -> list[Transition]:
+        state = self.state
+        before_us, state.now_us = state.now_us, max(state.now_us, arrival_us)
+        if state.now_us // _US_PER_S == before_us // _US_PER_S or not len(self._plan.rules):
+            return []
+        used = len(state.names)
+        events = np.empty(int(np.count_nonzero(state.episodes[:used]["phase"])), EVENT)
+        n = 0
+        if events.size:
+            n = judge_held(
+                state.episodes, self._plan.rule_rows, state.class_of[:used], self._plan.limits, state.sensors,
+                state.now_us, events,
+            )  # fmt: skip
+        return self._transitions(events[:n])
+
+    def _fold_readings(self, readings: Readings, slot: NDArray[np.int32], arrival_us: int) -> list[Transition]:
+        state, plan, rows = self.state, self._plan, len(readings)
+        is_text = np.zeros(rows, np.bool_) if readings.text is None else readings.text.index >= 0
+        verdict = np.empty(rows, np.uint8)
+        fold_rows(
+            state.sensors, state.panes, state.class_of, plan.limits, plan.width_us, state.now_us,
+            arrival_us + plan.future_us, slot, readings.ts_us, readings.value, is_text, readings.quality,
+            readings.flags, verdict,
+        )  # fmt: skip
+        score, scored_by = np.zeros(rows), np.full(rows, -1, np.int16)
+        for number, (used, bank) in enumerate(zip(plan.models, state.banks, strict=True)):
+            used.model.run(
+                bank, slot, readings.ts_us, readings.value, verdict, state.class_of, used.uses, used.params, number,
+                score, scored_by,
+            )  # fmt: skip
+        keep_scores(state.sensors, slot, verdict, score, scored_by)
+        state.counts += np.bincount(verdict, minlength=len(Verdict))
+        if readings.text is not None:
+            self._keep_texts(readings.text, slot, readings.ts_us)
+        if not len(plan.rules):
+            return []
+        events = np.empty(rows * len(plan.rules), EVENT)
+        n = judge_rows(
+            state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict, score,
+            scored_by, events,
+        )  # fmt: skip
+        return self._transitions(events[:n])
+
+    def _keep_texts(self, text: Words, slot: NDArray[np.int32], ts_us: NDArray[np.int64]) -> None:
+        # Only rows that are still the newest of their sensor: at most one a slot.
+        rows = np.flatnonzero((text.index >= 0) & (slot >= 0))
+        rows = rows[self.state.sensors["shown_us"][slot[rows]] == ts_us[rows]]
+        for at, word in zip(slot[rows].tolist(), text.index[rows].tolist(), strict=True):
+            self.state.texts[at] = text.words[word]
+
+    def _slots(self, sensor: Words) -> NDArray[np.int32]:
+        """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row."""
+        known = self.state.slots
+        table = [known.get(path, -1) for path in sensor.words]
+        if -1 in table:
+            new = {at for at, slot in enumerate(table) if slot < 0}
+            index, first = np.unique(sensor.index, return_index=True)
+            fresh = [int(at) for at in index[np.argsort(first)] if at in new]
+            for at in fresh:
+                check_path(sensor.words[at])
+            for at in fresh:
+                table[at] = self._new_slot(sensor.words[at])
+        return np.array(table, np.int32)[sensor.index]
+
+    def _new_slot(self, path: str) -> int:
+        state = self.state
+        slot = len(state.names)
+        if slot >= self._plan.max_sensors:
+            return -1
+        if slot >= state.class_of.size:
+            state.grow()
+        state.names.append(path)
+        state.slots[path] = slot
+        state.class_of[slot] = self._plan.classes.index_of(path)
+        state.sensors[slot]["scored_by"] = -1
+        return slot
+
+    def _transitions(self, events: NDArray[Any]) -> list[Transition]:
+        found = []
+        for event in events:
+            sensor = self.state.names[event["slot"]]
+            rule = self._plan.rules[event["rule"]]
+            since_us, by = int(event["since_us"]), int(event["scored_by"])
+            found.append(
+                Transition(
+                    id=alert_id(rule.settings.name, rule.revision, sensor, since_us),
+                    phase=Phase(int(event["phase"])),
+                    sensor=sensor,
+                    rule=rule.settings.name,
+                    revision=rule.revision,
+                    severity=rule.settings.severity,
+                    at_us=int(event["at_us"]),
+                    since_us=since_us,
+                    value=float(event["value"]),
+                    score=float(event["score"]),
+                    model=None if by < 0 else self._plan.models[by].name,
+                )
+            )
+        return found
+
+    def statistics(self, window_us: int) -> NDArray[Any]:
+        """Rolling statistics of every slot over one window length: STATISTICS, shape (slots,). Changes nothing."""
+        state = self.state
+        used = len(state.names)
+        out = np.zeros(used, STATISTICS)
+        read(
+            state.sensors, state.panes, state.class_of, self._plan.limits, self._plan.width_us, window_us,
+            state.now_us, out,
+        )  # fmt: skip
+        return out

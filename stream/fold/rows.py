@@ -1,0 +1,102 @@
+"""The loop over a batch: gate, then windows, while the sensor's row is in the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import kernel
+from stream.fold.gate import BAD_QUALITY, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, judge
+from stream.fold.windows import add_sample, hold
+
+SENSOR = np.dtype(
+    [
+        ("shown_us", np.int64),  # newest reading of any quality
+        ("shown_value", np.float64),
+        ("shown_quality", np.int64),
+        ("last_us", np.int64),  # newest folded reading
+        ("last_value", np.float64),
+        ("last_now_us", np.int64),  # the partition's clock when it came
+        ("holds", np.int64),  # on-change: the last value is still in force
+        ("score", np.float64),
+        ("scored_by", np.int64),
+        ("ring_at", np.int64),
+        ("ring_used", np.int64),
+        ("ring", np.int64, (RING,)),
+    ]
+)
+
+
+@kernel
+def fold_rows(
+    sensors: Any,
+    panes: Any,
+    class_of: NDArray[np.int32],
+    limits: Any,
+    width_us: int,
+    now_us: int,
+    latest_us: int,
+    slot: NDArray[np.int32],
+    ts_us: NDArray[np.int64],
+    value: NDArray[np.float64],
+    is_text: NDArray[np.bool_],
+    quality: NDArray[np.uint8],
+    flags: NDArray[np.uint8],
+    verdict: NDArray[np.uint8],
+) -> None:
+    """Judge and fold each row, in order. Slots are in [-1, len(sensors)), -1 for a sensor over the budget."""
+    for i in range(slot.size):
+        at = slot[i]
+        if at < 0:
+            verdict[i] = OVER_BUDGET
+            continue
+        row = sensors[at]
+        limit = limits[class_of[at]]
+        t, x = ts_us[i], value[i]
+        found = judge(row, t, x, is_text[i], quality[i], flags[i], latest_us, limit)
+        if found in (FOLDED, OUT_OF_ORDER):
+            in_order = found == FOLDED
+            weight = 1.0
+            if limit["on_change"] != 0:
+                weight = 0.0
+                if in_order and row["holds"] != 0:
+                    hold(
+                        panes[at],
+                        width_us,
+                        row["last_us"],
+                        min(t, row["last_us"] + limit["staleness_us"]),
+                        row["last_value"],
+                    )
+            if not add_sample(panes[at], width_us, t, x, weight, in_order):
+                found = LATE
+            elif in_order:
+                row["last_us"] = t
+                row["last_value"] = x
+                row["last_now_us"] = now_us
+                row["holds"] = limit["on_change"]
+        elif found == BAD_QUALITY and row["holds"] != 0 and t > row["last_us"]:
+            # The value held until its source said that it cannot be trusted.
+            hold(panes[at], width_us, row["last_us"], min(t, row["last_us"] + limit["staleness_us"]), row["last_value"])
+            row["holds"] = 0
+        verdict[i] = found
+        if t > row["shown_us"] and t <= latest_us:
+            row["shown_us"] = t
+            row["shown_value"] = x
+            row["shown_quality"] = quality[i]
+
+
+@kernel
+def keep_scores(
+    sensors: Any,
+    slot: NDArray[np.int32],
+    verdict: NDArray[np.uint8],
+    score: NDArray[np.float64],
+    scored_by: NDArray[np.int16],
+) -> None:
+    """Let each sensor remember the score of its newest folded reading."""
+    for i in range(slot.size):
+        if verdict[i] == FOLDED:
+            sensors[slot[i]]["score"] = score[i]
+            sensors[slot[i]]["scored_by"] = scored_by[i]

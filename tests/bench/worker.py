@@ -1,0 +1,32 @@
+"""CPU of a worker per reading: in the steady state, windows filled and scorers past their grace period."""
+
+from tests.bench.cluster import create_topic, mock_cluster
+from tests.bench.daemon import Daemon
+from tests.bench.feed import feed_json
+
+KAFKA_TOPIC = "readings"
+READINGS = 50_000
+SENSORS = 1_000
+FEED_READINGS = 50_000
+# river's scorer returns 0 at once for a sensor's first 100 readings: they would flatter the baseline.
+WARM_UP_ROUNDS = 110
+
+
+def measure_baseline(
+    readings: int = READINGS, sensors: int = SENSORS, warm_up_rounds: int = WARM_UP_ROUNDS
+) -> float:
+    """One run of the usual way on a fresh cluster; µs of CPU per reading."""
+    warm_up = warm_up_rounds * sensors
+    with mock_cluster() as kafka:
+        create_topic(kafka, KAFKA_TOPIC)
+        with Daemon("tests.bench.baselines.worker_stock", "--kafka", kafka, "--topic", KAFKA_TOPIC) as worker:
+            worker.wait_ready()
+            # In parts: the cluster keeps only so much for a worker that has not caught up.
+            for first in range(0, warm_up, FEED_READINGS):
+                upto = min(first + FEED_READINGS, warm_up)
+                feed_json(kafka, KAFKA_TOPIC, upto - first, sensors, first)
+                worker.wait_count("folded", upto)
+            before_s = worker.cpu_seconds()
+            feed_json(kafka, KAFKA_TOPIC, readings, sensors, first=warm_up)
+            worker.wait_count("folded", warm_up + readings)
+            return (worker.cpu_seconds() - before_s) / readings * 1e6

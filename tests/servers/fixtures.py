@@ -1,0 +1,89 @@
+"""Fixtures of the real servers; a plugin, named in the top-level conftest.py.
+
+Every test that uses one of them is marked `real`, so `-m "not real"` leaves the quick ones.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.binaries import ServerMissingError
+from tests.servers.kafka import KafkaCluster
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.prometheus import Prometheus
+from tests.servers.require import require
+
+PrometheusFactory = Callable[[Sequence[tuple[str, str, str]]], Prometheus]
+
+_REAL = frozenset({"kafka", "kafka_cluster3", "mosquitto", "prometheus_factory"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a real server."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not _REAL.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The bootstrap "host:port" of one Kafka node, shared by the whole run: take names from `topic_prefix`.
+
+    With MILLSTREAM_TEST_KAFKA=host:port in the environment it is that one, else one is started at first use.
+    """
+    running = os.environ.get("MILLSTREAM_TEST_KAFKA")
+    if running:
+        yield running
+    else:
+        with _kafka(nodes=1) as cluster:
+            yield cluster.bootstrap
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster3() -> Iterator[KafkaCluster]:
+    """Three Kafka nodes for the tests of one module; who breaks one calls `heal()` at the end."""
+    with _kafka(nodes=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A fresh Mosquitto on a free port, with persistence: it can be restarted with its sessions."""
+    require("mosquitto")
+    with Mosquitto(tmp_path / "mosquitto", persistence=True) as broker:
+        yield broker
+
+
+@pytest.fixture
+def prometheus_factory(tmp_path: Path) -> Iterator[PrometheusFactory]:
+    """Call it with scrapes, (job, "host:port", "/path") each, for a running Prometheus."""
+    require("prometheus")
+    with ExitStack() as started:
+
+        def start(scrapes: Sequence[tuple[str, str, str]]) -> Prometheus:
+            return started.enter_context(Prometheus(tmp_path / f"prometheus-{uuid.uuid4().hex[:8]}", scrapes))
+
+        yield start
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """A start for names of topics and groups that no other test and no other run uses."""
+    readable = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name)[:60].strip("-")
+    return f"{readable}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def _kafka(nodes: int) -> Iterator[KafkaCluster]:
+    with ExitStack() as started:
+        try:
+            cluster = started.enter_context(KafkaCluster(nodes))
+        except ServerMissingError as missing:
+            require(missing)
+        else:
+            yield cluster
