@@ -56,7 +56,7 @@ def embedded_brokers() -> Iterator[Brokers]:
     except KafkaException as error:
         raise StopError(f"the embedded Kafka did not start: {error}") from error
     kafka = ",".join(f"{broker.host}:{broker.port}" for broker in found.brokers.values())
-    mqtt = iotcore.Broker(port=free_port(), listen="127.0.0.1", max_payload_size=1_048_576)
+    mqtt = iotcore.Broker(port=free_port(), listen="127.0.0.1", max_payload_size=4_194_304)
     try:
         mqtt.start()
         yield Brokers(mqtt.port, kafka)

@@ -221,8 +221,9 @@ class Batcher:
         return number
 
     def _forget_surplus_topics(self) -> None:
-        # Topics that name no sensor (no route, bad names, over budget) must not fill memory either.
-        if len(self._route_of) > _MAX_TOPICS_PER_SENSOR * self._max_sensors:
+        # Topics that name no sensor (no route, bad names, over budget) must not fill memory either, nor the many
+        # spellings of one sensor (`a.b` and `a/b` are the same id).
+        if max(len(self._route_of), len(self._by_field)) > _MAX_TOPICS_PER_SENSOR * self._max_sensors:
             self._topics.clear()
             self._by_field.clear()
             for column in (self._route_of, self._sensor_of, self._template_of, self._wrong_with):

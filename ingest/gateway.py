@@ -87,9 +87,12 @@ class Gateway:
         waiting = self._ledger.unacknowledged + len(pending.mids)
         flush_now = self._policy.received(len(pending), waiting, self._clock.monotonic_s())
         if flush_now:
-            self._flush()
-        else:
-            self._wake.set()
+            try:
+                self._flush()
+            except Exception as error:  # noqa: BLE001  # the link's callback has no caller that could hear of it
+                self._fail(error)
+        elif pending is burst:
+            self._wake.set()  # the first to wait for company starts the clock
         if not self._paused and self.in_flight > self._high_water and self.link is not None:
             self._paused = True
             self.link.pause()
@@ -105,6 +108,10 @@ class Gateway:
         self._epoch = epoch
         self._ledger.new_epoch(epoch)
         self._policy.new_connection()
+        if self._paused:
+            # The new connection reads; if too much is in flight, its first messages show it.
+            self._paused = False
+            self._events.paused(paused=False, in_flight=self.in_flight)
 
     def disconnected(self, reason: str, retry_in_s: float) -> None:
         """The connection is gone."""
@@ -178,9 +185,12 @@ class Gateway:
     def _delivered(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            # A batch that cannot be written is never acknowledged; going on would only hide it.
-            self._failure = error
-            self._wake.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        # A batch that cannot be written is never acknowledged; going on would only hide it.
+        self._failure = error
+        self._wake.set()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

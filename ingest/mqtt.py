@@ -29,6 +29,8 @@ from ingest.packets import Burst, PacketReader
 
 READ_BYTES = 262_144
 CONNECT_TIMEOUT_S = 10.0
+_SMALL_READ_BYTES = 65_536
+_BREATH_S = 0.002
 _MAX_BACKOFF_S = 30.0
 _TICK_S = 0.5
 _UNSUPPORTED_PROTOCOL = {"Unsupported protocol version", "Connection Refused: unacceptable protocol version."}
@@ -67,6 +69,7 @@ class _BulkClient(paho.Client):
 
     reader: PacketReader
     on_burst: Callable[[Burst], None]
+    last_read_bytes = 0
     _fed = b""
     _fed_at = 0
 
@@ -81,9 +84,11 @@ class _BulkClient(paho.Client):
                     rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
                     break
                 self._last_bytes_received = time.monotonic()
+                self.last_read_bytes = len(data)
                 for packet in self.reader.feed(data, burst):
                     self._hand_over(packet)
-                if len(data) < READ_BYTES and not self._pending_bytes():
+                # The loop calls again for what is left in the socket, and serves others in between.
+                if not self._pending_bytes():
                     break
         except BlockingIOError:
             pass
@@ -370,8 +375,18 @@ class MqttLink:
     # --- the event loop's callbacks ------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        if self._client is not None:
-            self._client.loop_read()
+        client, sock = self._client, self._socket
+        if client is None:
+            return
+        client.loop_read()
+        # A broker sends a few messages at a time; waking up for each few costs more than the messages do.
+        if client.last_read_bytes < _SMALL_READ_BYTES and self._socket is sock and sock is not None:
+            self._loop.remove_reader(sock)
+            self._loop.call_later(_BREATH_S, self._read_on, sock)
+
+    def _read_on(self, sock: Any) -> None:
+        if sock is self._socket and not self._paused:
+            self._loop.add_reader(sock, self._readable)
 
     def _arm_writer(self) -> None:
         if self._client is None or self._socket is None:

@@ -85,6 +85,7 @@ class PacketReader:
         topics, payloads = burst.topics.append, burst.payloads.append
         firsts, mids = burst.first.append, burst.mids.append
         version5, at, end = self._version5, 0, len(buffer)
+        limit, largest = self._max_payload_bytes, self._max_payload_bytes + _PREFIX_BYTES
         while end - at >= 2:
             first, length, body = buffer[at], buffer[at + 1], at + 2
             if length > 127:
@@ -93,8 +94,10 @@ class PacketReader:
                     return buffer[at:], end - at + 1
                 length, body = long
             stop = body + length
+            if length > largest and first & 0xF0 != _PUBLISH:
+                raise ReconnectError(f"a packet of {length} bytes that is no message")
             if stop > end:
-                if first & 0xF0 == _PUBLISH and length > self._max_payload_bytes + _PREFIX_BYTES:
+                if length > largest:
                     return self._begin_oversized(buffer, at, body, stop, burst)
                 return buffer[at:], stop - at
             if first & 0xF0 != _PUBLISH:
@@ -123,7 +126,7 @@ class PacketReader:
             if payload_at > stop:
                 raise ReconnectError("a PUBLISH packet that ends before its header does")
             topics(buffer[topic_at:topic_end])
-            payloads(buffer[payload_at:stop])
+            payloads(buffer[payload_at : stop if length <= limit else min(stop, payload_at + limit + 1)])
             firsts(first)
             if first & _QOS_BITS:
                 mids(buffer[topic_end : topic_end + 2])
@@ -136,11 +139,8 @@ class PacketReader:
         if len(buffer) - body < keep:
             return buffer[at:], body - at + keep
         whole = buffer[body : body + keep]
-        head = PacketReader(version5=self._version5, max_payload_bytes=len(whole))
-        before = len(burst)
+        head = PacketReader(version5=self._version5, max_payload_bytes=self._max_payload_bytes)
         head.feed(bytes([buffer[at]]) + _encode_varint(len(whole)) + whole, burst)
-        if len(burst) == before + 1:
-            burst.payloads[-1] = burst.payloads[-1][: self._max_payload_bytes + 1]
         self._skip = max(0, stop - len(buffer))
         return buffer[stop:], 2
 

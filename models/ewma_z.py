@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from models.compiled import bank
 
+_USUAL_SIGMAS = 3.0
+
 _STATE = np.dtype(
     [
         ("seen", np.int64),
@@ -44,9 +46,11 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     score = 0.0
     if row["seen"] >= warm_up and sigma > 0.0:
         score = abs(deviation) / (boundary_sigmas * sigma)
-        # What is far out teaches only as much as the boundary: one spike must not blind the model.
-        if score > 1.0:
-            deviation = deviation / score
+        # What is far out teaches only as much as the rim of the usual: one spike must not blind the model, and a
+        # drift must not drag the band along as fast as it runs. A lasting change is learned all the same: the band
+        # widens by a few per cent a reading until it holds the new level.
+        usual = _USUAL_SIGMAS * sigma
+        deviation = min(max(deviation, -usual), usual)
     row["mean"] += alpha * deviation
     row["variance"] = (1.0 - alpha) * (row["variance"] + alpha * deviation * deviation)
     row["seen"] += 1
@@ -71,8 +75,8 @@ class EwmaZ:
     True
     """
 
-    alpha: float = 0.01
-    boundary_sigmas: float = 8.0
+    alpha: float = 0.02
+    boundary_sigmas: float = 6.0
     warm_up: int = 100
 
     state: ClassVar[np.dtype[Any]] = _STATE

@@ -18,7 +18,7 @@ _STATE = np.dtype([("seen", np.int64), ("low", np.float64), ("high", np.float64)
 
 
 def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
-    margin, warm_up = params[0], params[1]
+    margin, growth, warm_up = params[0], params[1], params[2]
     if row["seen"] == 0:
         row["low"] = value
         row["high"] = value
@@ -30,9 +30,10 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     # Without a width there is no measure of what is far.
     if row["seen"] >= warm_up and beyond > 0.0 and room > 0.0:
         score = beyond / room
-    # Once warm, the range grows by at most the margin a reading: a spike is no licence for the next one, while a
-    # lasting change is accepted after a few readings.
-    reach = beyond if score <= 1.0 else room
+    # Once warm, the range follows slowly: a spike is no licence for the next one, and a drift outruns it, while a
+    # lasting change is accepted after some 1 / growth readings. By no more than the margin at once: a sentinel
+    # (65535) is no licence for all that lies below it.
+    reach = min(growth * beyond, room) if row["seen"] >= warm_up and room > 0.0 else beyond
     if value > row["high"]:
         row["high"] += reach
     elif value < row["low"]:
@@ -49,16 +50,19 @@ class RunningRange:
     """Options of the running range.
 
     margin: how far beyond the range scores 1.0, as a share of its width, > 0.
+    growth: share of the excess by which a reading beyond the range widens it (by the margin at most),
+        0 < growth <= 1.
     warm_up: readings before anything is scored.
 
-    >>> model = RunningRange(warm_up=50)
+    >>> model = RunningRange(margin=0.5, warm_up=50)
     >>> row = np.zeros(1, model.state)[0]
     >>> usual = [model.step(row, 0, 20.0 + i % 3, model.params) for i in range(100)]
     >>> max(usual), model.step(row, 0, 23.0, model.params)
     (0.0, 1.0)
     """
 
-    margin: float = 0.5
+    margin: float = 0.6
+    growth: float = 0.03
     warm_up: int = 100
 
     state: ClassVar[np.dtype[Any]] = _STATE
@@ -68,10 +72,12 @@ class RunningRange:
     def __post_init__(self) -> None:
         if not self.margin > 0.0:
             raise ValueError("margin must be positive")
+        if not 0.0 < self.growth <= 1.0:
+            raise ValueError("growth must be above 0 and at most 1")
         if self.warm_up < 2:
             raise ValueError("warm_up must be at least 2 readings")
 
     @property
     def params(self) -> NDArray[np.float64]:
-        """margin, warm_up."""
-        return np.array([self.margin, self.warm_up], np.float64)
+        """margin, growth, warm_up."""
+        return np.array([self.margin, self.growth, self.warm_up], np.float64)

@@ -28,8 +28,10 @@ from ingest.contract.kafka_client import Backoff, client_options
 from ingest.contract.settings import KafkaSettings
 from stream.fold.partition import LogRecord
 
-SESSION_TIMEOUT_MS = 30_000
+# A crashed worker's partitions wait this long; heartbeats go on while folding, which happens in a thread.
+SESSION_TIMEOUT_MS = 10_000
 _STOP_TIMEOUT_S = 5.0
+_CALL_TIMEOUT_S = 15.0
 
 
 class Owner(Protocol):
@@ -179,18 +181,19 @@ class LogConsumer:
         """Commit next offsets. Raises ReconnectError when the group refuses or cannot be reached."""
         wanted = {self._at(partition): OffsetAndMetadata(offset, metadata) for partition, offset in offsets.items()}
         try:
-            await self._consumer.commit(wanted)
+            await self._guarded(self._consumer.commit(wanted))
         except (CommitFailedError, IllegalStateError) as error:
             raise ReconnectError(f"the group has moved on: {error}") from error
-        except KafkaError as error:
-            raise ReconnectError(str(error) or type(error).__name__) from error
 
     @staticmethod
     async def _guarded(call: Coroutine[Any, Any, Any]) -> Any:
+        # The client itself would try for ever, and whoever waits for it with it.
         try:
-            return await call
-        except KafkaError as error:
-            raise ReconnectError(str(error) or type(error).__name__) from error
+            return await asyncio.wait_for(call, _CALL_TIMEOUT_S)
+        except CommitFailedError:
+            raise
+        except (KafkaError, TimeoutError) as error:
+            raise ReconnectError(str(error) or "Kafka does not answer") from error
 
 
 async def _stop(consumer: Any) -> None:

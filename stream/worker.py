@@ -314,6 +314,8 @@ class Worker:
             return ["kernels are being compiled"]
         if not self._reachable:
             return ["Kafka cannot be reached"]
+        if failing := self._writer.failing:
+            return [f"Kafka does not confirm writes to {len(failing)} partitions"]
         if not self._owned:
             return ["no partition assigned yet"]
         restoring = sum(not one.ready for one in self._owned.values())

@@ -18,6 +18,7 @@ _UNITS_US = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+_LONGEST_US = 36_500 * _UNITS_US["d"]  # what follows fits into 64 bits, also as a point in time
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|min|s|m|h|d|w)")
 
 
@@ -33,6 +34,8 @@ def parse_duration_us(text: object) -> int:
             total += float(match[1]) * _UNITS_US[match[2]]
             at = match.end()
         if at and not text[at:].strip():
+            if total > _LONGEST_US:
+                raise ValueError("a duration is at most 36500d")
             return round(total)
     raise ValueError('a duration is a number with a unit, like "200ms", "10s", "5m", "1h 30m" or "7d"')
 

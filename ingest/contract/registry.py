@@ -68,12 +68,15 @@ class Registry(Generic[T]):
     def create(self, name: str, options: Mapping[str, Any]) -> T:
         """An instance. Raises ValueError with one line for each wrong option."""
         cls = self.load(name)
-        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
         unknown = [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]
         if unknown:
             raise ValueError("\n".join(unknown))
         try:
             return TypeAdapter(cls).validate_python(dict(options))
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()]
+            lines = [
+                f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            ]
             raise ValueError("\n".join(lines)) from error

@@ -110,12 +110,14 @@ class TopicPattern:
     def parse(cls, pattern: str, path: str | None = None) -> TopicPattern:
         """Check and compile a pattern.
 
-        Raises ValueError with what is wrong: empty levels, wildcards, a name used twice, `...` before the
-        end, a path that uses a name the pattern does not have.
+        Raises ValueError with what is wrong: an empty topic, wildcards, a name used twice, `...` before the
+        end, a path that uses a name the pattern does not have or that no sensor can have.
         """
         levels: list[tuple[str, str]] = []
         rest: str | None = None
         names: list[str] = []
+        if not pattern or "\0" in pattern:
+            raise ValueError("a topic has at least one character, and no NUL")
         if pattern.startswith("$share/"):
             raise ValueError("a shared subscription loses the order of a sensor's messages: use disjoint topics")
         parts = pattern.split("/")
@@ -145,6 +147,10 @@ class TopicPattern:
         for name in used:
             if name not in names and name not in ("field", "id"):
                 raise ValueError(f"path uses {{{name}}}, which the topic does not have")
+        try:
+            check_path(re.sub(r"\{[^}]*\}", "x", template))
+        except QuarantineError as error:
+            raise ValueError(f"no sensor can have this path: {error.detail}") from error
         return cls(pattern, template, tuple(levels), rest)
 
     @property
@@ -173,6 +179,9 @@ class TopicPattern:
         if len(parts) < count or (len(parts) > count and self._rest is None):
             return None
         if self._rest is not None and len(parts) == count:
+            return None
+        # A broker keeps its own topics ($SYS) from filters that begin with a wildcard (MQTT-4.7.2-1).
+        if topic.startswith("$") and (not self._levels or self._levels[0][0] == "name"):
             return None
         names: dict[str, str] = {}
         for (what, text), part in zip(self._levels, parts, strict=False):

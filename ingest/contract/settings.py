@@ -118,8 +118,15 @@ class RouteSettings(Section):
         return options
 
     @model_validator(mode="after")
-    def _compiles(self) -> RouteSettings:
-        TopicPattern.parse(self.topic, self.path)
+    def _compiles(self, info: ValidationInfo) -> RouteSettings:
+        pattern = TopicPattern.parse(self.topic, self.path)
+        registry = (info.context or {}).get("decoder")
+        if registry is not None:
+            names_fields = registry.create(self.decoder, self.options).names_fields
+            if names_fields and not pattern.per_field:
+                raise ValueError("the payload has several values: set a `path` with {field} or {id} in it")
+            if pattern.per_field and not names_fields:
+                raise ValueError("path has {field} or {id}, but this decoder, with these options, names no fields")
         return self
 
 

@@ -59,18 +59,20 @@ def load_settings(
     lines = Lines(text)
     problems = [f"{name}: there is no section {section!r}{hint}" for name, section, hint in _unknown_sections(names)]
 
-    def report(location: Location, message: str) -> str:
+    def report(location: Location, message: str, kind: str) -> str:
         key = ".".join(f"{part}" if isinstance(part, str) else f"{part + 1}" for part in location)
         variable = PREFIX + "__".join(str(part).upper() for part in location)
         for name in names:
-            if variable == name.upper() or variable.startswith(name.upper() + "__"):
+            # A name that goes deeper than the key puts a table where none belongs.
+            too_deep = kind.endswith("_type") and name.upper().startswith(variable + "__")
+            if variable == name.upper() or variable.startswith(name.upper() + "__") or too_deep:
                 return f"{name}: {message}"
         return f"{path}:{lines.of(location)}: {key}: {message}"
 
     try:
         settings = Settings.model_validate(_merged(data, overlay), context=registries)
     except ValidationError as error:
-        found = [(_clean(e["loc"]), _explain(e["type"], e["msg"], e["loc"])) for e in error.errors()]
+        found = [(_clean(e["loc"]), _explain(e["type"], e["msg"], e["loc"]), e["type"]) for e in error.errors()]
         raise SettingsError(problems + [report(*one) for one in found]) from error
     if problems:
         raise SettingsError(problems)
@@ -80,12 +82,16 @@ def load_settings(
 def _from_environment(environ: Mapping[str, str]) -> tuple[list[str], dict[str, Any]]:
     names = sorted(name for name in environ if name.upper().startswith(PREFIX))
     source = _Variables(_Environment, env_prefix=PREFIX, env_nested_delimiter="__", case_sensitive=False)
-    source.env_vars = {name.lower(): environ[name] for name in names}
+    variables = {name.lower(): environ[name] for name in names}
+    # pydantic-settings looks for a section with an alias (`class`) without the prefix.
+    aliases = {field.alias: PREFIX.lower() + field.alias for field in Settings.model_fields.values() if field.alias}
+    found = {alias: variables[name] for alias, name in aliases.items() if name in variables}
+    source.env_vars = variables | found
     return names, source()
 
 
 def _unknown_sections(names: list[str]) -> list[tuple[str, str, str]]:
-    known = list(Settings.model_fields)
+    known = [field.alias or name for name, field in Settings.model_fields.items()]
     sections = [(name, name[len(PREFIX) :].split("__")[0].lower()) for name in names]
     return [(name, one, did_you_mean(one, known)) for name, one in sections if one not in known]
 
@@ -144,6 +150,7 @@ class Lines:
         for number, line in enumerate(text.splitlines(), 1):
             if header := self._HEADER.match(line):
                 table = self._resolve(self._parts(header[2]), counts)
+                self._lines.setdefault(table, number)
                 if header[1] == "[[":
                     counts[table] = counts.get(table, -1) + 1
                     table = (*table, counts[table])

@@ -49,7 +49,8 @@ SCHEMA = pa.schema(
 )
 # Threads cost more than they save on batches of thousands of rows.
 _WRITE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-_READ = pa.ipc.IpcReadOptions(use_threads=False)
+# A foreign stream may put its buffers anywhere; compiled loops want numbers where the processor wants them.
+_READ = pa.ipc.IpcReadOptions(use_threads=False, ensure_alignment=pa.ipc.Alignment.DataTypeSpecific)
 _ALL_FLAGS = int(sum(Flag))
 
 
@@ -98,6 +99,8 @@ def envelope_of(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
         major = int(found["schema"].partition(b".")[0])
     except (KeyError, ValueError) as error:
         raise QuarantineError(Reason.RECORD, "no schema version in the headers") from error
+    if major < max(1, SCHEMA_MAJOR - 1):
+        raise QuarantineError(Reason.RECORD, "a schema version that is not read any more, or never was")
     if major > SCHEMA_MAJOR:
         raise IncompatibleError(
             f"a record of schema version {found['schema'].decode(errors='replace')}, this program reads up to "

@@ -16,11 +16,14 @@ import msgspec
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
 from ingest.decoders.base import Decoded, Rejected
-from ingest.decoders.times import TimeUnit, to_us
+from ingest.decoders.times import TimeUnit, many_to_us, to_us
 from ingest.decoders.values import quality_of, value_of
 
 _ANY = msgspec.json.Decoder()
 _GOOD = int(Quality.GOOD)
+_GOOD_WORDS = {None, "good"}
+_NO_TIME = type(None)
+_NUMBERS = {int, float}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,18 @@ class Json:
     _rows: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = [self.value, self.time, self.quality]
-        if self.values is None and len(set(names)) < len(names):
+        names = [self.time, self.quality] if self.values is not None else [self.time, self.quality, self.value]
+        if len(set(names)) < len(names):
             raise ValueError("value, time and quality must be different fields")
-        if self.values is not None and not self.values:
-            raise ValueError('values: name at least one field, or ["*"] for all')
+        if self.values is not None:
+            if not self.values:
+                raise ValueError('values: name at least one field, or ["*"] for all')
+            return
         row = msgspec.defstruct(
             "Row",
             [
                 ("value", float | bool | str | None | msgspec.UnsetType, msgspec.UNSET),
-                ("time", float | str | None, None),
+                ("time", int | float | str | None, None),
                 ("quality", float | bool | str | None, None),
             ],
             rename={"value": self.value, "time": self.time, "quality": self.quality},
@@ -71,9 +76,14 @@ class Json:
         if self.values is None:
             rows = self._burst(payloads)
             if rows is not None:
-                self._fill(out, rows)
+                if not self._fill_numbers(out, rows):
+                    self._fill(out, rows, 0)
                 return out
         for at, payload in enumerate(payloads):
+            # A payload gives the same whatever came with it, also where the fast way is more lenient.
+            if self.values is None and (row := self._burst([payload])) is not None:
+                self._fill(out, row, at)
+                continue
             try:
                 self._one(out, at, _parse(payload))
             except QuarantineError as error:
@@ -95,17 +105,34 @@ class Json:
             return None
         return rows if len(rows) == len(payloads) else None
 
-    def _fill(self, out: Decoded, rows: list[Any]) -> None:
-        for at, row in enumerate(rows):
+    def _fill_numbers(self, out: Decoded, rows: list[Any]) -> bool:
+        """The usual burst, column by column: only numbers, of good quality, all times of one sort."""
+        values = [row.value for row in rows]
+        if set(map(type, values)) != {float} or not {row.quality for row in rows} <= _GOOD_WORDS:
+            return False
+        times = [row.time for row in rows]
+        sorts = set(map(type, times))
+        ts_us: list[int] | None = None
+        if sorts == {_NO_TIME}:
+            ts_us = [0] * len(rows)
+        elif len(sorts) == 1 and sorts <= _NUMBERS:
+            ts_us = many_to_us(times, self.time_unit)
+        if ts_us is None:
+            return False
+        count = len(rows)
+        out.message, out.value, out.ts_us = list(range(count)), values, ts_us
+        out.field, out.text, out.code = [None] * count, [None] * count, [None] * count
+        out.quality = [_GOOD] * count
+        return True
+
+    def _fill(self, out: Decoded, rows: list[Any], first: int) -> None:
+        """Any burst, row by row."""
+        for at, row in enumerate(rows, first):
             try:
                 raw = row.value
-                # The usual case without a call; bool is not float here, so it takes the other branch.
-                if type(raw) is float:
-                    value, text, quality = raw, None, _GOOD
-                elif raw is msgspec.UNSET:
+                if raw is msgspec.UNSET:
                     raise QuarantineError(Reason.NO_VALUE, f"no field {self.value!r}")
-                else:
-                    value, text, quality = value_of(raw)
+                value, text, quality = value_of(raw)
                 ts_us = 0 if row.time is None else to_us(row.time, self.time_unit)
                 code = None
                 if row.quality is not None and row.quality != "good":
@@ -120,7 +147,7 @@ class Json:
             out.text.append(text)
             out.quality.append(quality)
             out.code.append(code)
-        out.field = [None] * len(out.message)
+        out.field += [None] * (len(out.message) - len(out.field))
 
     def _one(self, out: Decoded, at: int, document: dict[str, Any]) -> None:
         time, said = document.get(self.time), document.get(self.quality)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
+
+import numpy as np
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US
@@ -11,6 +14,7 @@ from ingest.contract.readings import MAX_TS_US, MIN_TS_US
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEYOND = 1e19  # 2200-01-01 is 7.26e18 ns
 _US_PER = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -36,10 +40,37 @@ def to_us(time: float | str, unit: TimeUnit) -> int:
     return us
 
 
+def many_to_us(times: Sequence[float], unit: TimeUnit) -> list[int] | None:
+    """`to_us` of many numbers of one type at once; None where they have to be looked at one by one.
+
+    >>> many_to_us([1_700_000_000_000, 1_700_000_000_250], "auto")
+    [1700000000000000, 1700000000250000]
+    """
+    low, high = min(times), max(times)
+    if unit == "iso" or not 0 < low <= high < 2**63:
+        return None
+    found = _unit_of(low) if unit == "auto" else unit
+    if (unit == "auto" and _unit_of(high) != found) or not _from_number(low, found) >= MIN_TS_US:
+        return None
+    if _from_number(high, found) >= MAX_TS_US:
+        return None
+    column = np.array(times)
+    scaled = column // 1_000 if found == "ns" else np.rint(column * _US_PER[found])
+    us: list[int] = scaled.astype(np.int64).tolist()
+    return us
+
+
+def _unit_of(time: float) -> TimeUnit:
+    # 2200-01-01 is 7.26e9 s; 1990-01-01 is 6.3e11 ms: the ranges do not touch.
+    return "s" if time < 1e11 else "ms" if time < 1e14 else "us" if time < 1e17 else "ns"
+
+
 def _from_number(time: float, unit: TimeUnit) -> int:
+    # No unit makes a time of it, and what follows must not overflow.
+    if not -_BEYOND < time < _BEYOND:
+        raise QuarantineError(Reason.TIMESTAMP, "not between 1990 and 2200")
     if unit == "auto":
-        # 2200-01-01 is 7.26e9 s; 1990-01-01 is 6.3e11 ms: the ranges do not touch.
-        unit = "s" if time < 1e11 else "ms" if time < 1e14 else "us" if time < 1e17 else "ns"
+        unit = _unit_of(time)
     if unit == "ns":
         return int(time // 1_000)
     return round(time * _US_PER[unit])

@@ -53,7 +53,7 @@ class PartitionState:
         self.names: list[str] = []
         self.slots: dict[str, int] = {}
         self.texts: dict[int, str] = {}
-        """Latest text per slot, for enum and text sensors."""
+        """The newest reading's text by slot, where it has one: enum and text sensors."""
         self.counts = np.zeros(len(Verdict), np.int64)
         """Readings by verdict."""
         self.class_of = np.zeros(_FIRST_SLOTS, np.int32)
@@ -150,11 +150,11 @@ class PartitionFold:
     def _fold_readings(self, readings: Readings, slot: NDArray[np.int32], arrival_us: int) -> list[Transition]:
         state, plan, rows = self.state, self._plan, len(readings)
         is_text = np.zeros(rows, np.bool_) if readings.text is None else readings.text.index >= 0
-        verdict = np.empty(rows, np.uint8)
+        verdict, reworded = np.empty(rows, np.uint8), np.zeros(rows, np.bool_)
         fold_rows(
             state.sensors, state.panes, state.class_of, plan.limits, plan.width_us, state.now_us,
             arrival_us + plan.future_us, slot, readings.ts_us, readings.value, is_text, readings.quality,
-            readings.flags, verdict,
+            readings.flags, verdict, reworded,
         )  # fmt: skip
         score, scored_by = np.zeros(rows), np.full(rows, -1, np.int16)
         for number, (used, bank) in enumerate(zip(plan.models, state.banks, strict=True)):
@@ -164,8 +164,7 @@ class PartitionFold:
             )  # fmt: skip
         keep_scores(state.sensors, slot, verdict, score, scored_by)
         state.counts += np.bincount(verdict, minlength=len(Verdict))
-        if readings.text is not None:
-            self._keep_texts(readings.text, slot, readings.ts_us)
+        self._keep_texts(readings.text, slot, np.flatnonzero(reworded))
         if not len(plan.rules):
             return []
         events = np.empty(rows * len(plan.rules), EVENT)
@@ -175,25 +174,27 @@ class PartitionFold:
         )  # fmt: skip
         return self._transitions(events[:n])
 
-    def _keep_texts(self, text: Words, slot: NDArray[np.int32], ts_us: NDArray[np.int64]) -> None:
-        # Only rows that are still the newest of their sensor: at most one a slot.
-        rows = np.flatnonzero((text.index >= 0) & (slot >= 0))
-        rows = rows[self.state.sensors["shown_us"][slot[rows]] == ts_us[rows]]
-        for at, word in zip(slot[rows].tolist(), text.index[rows].tolist(), strict=True):
-            self.state.texts[at] = text.words[word]
+    def _keep_texts(self, text: Words | None, slot: NDArray[np.int32], rows: NDArray[np.intp]) -> None:
+        """Let each of these rows bring its sensor's text, or end it."""
+        for row in rows.tolist():
+            word = -1 if text is None else int(text.index[row])
+            if text is not None and word >= 0:
+                self.state.texts[int(slot[row])] = text.words[word]
+            else:
+                self.state.texts.pop(int(slot[row]), None)
 
     def _slots(self, sensor: Words) -> NDArray[np.int32]:
         """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row."""
-        known = self.state.slots
-        table = [known.get(path, -1) for path in sensor.words]
-        if -1 in table:
-            new = {at for at, slot in enumerate(table) if slot < 0}
+        table = list(map(self.state.slots.get, sensor.words))
+        if None in table:
             index, first = np.unique(sensor.index, return_index=True)
-            fresh = [int(at) for at in index[np.argsort(first)] if at in new]
+            fresh = [int(at) for at in index[np.argsort(first)] if table[at] is None]
             for at in fresh:
                 check_path(sensor.words[at])
             for at in fresh:
                 table[at] = self._new_slot(sensor.words[at])
+            # A word that no row uses has no slot, and needs none.
+            table = [-1 if slot is None else slot for slot in table]
         return np.array(table, np.int32)[sensor.index]
 
     def _new_slot(self, path: str) -> int:

@@ -83,8 +83,8 @@ def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_
         low, high = one.range
         row["numeric"] = one.kind.numeric
         row["on_change"] = one.reporting is Reporting.ON_CHANGE
-        row["low"] = -_LARGEST if low is None else low
-        row["high"] = _LARGEST if high is None else high
+        row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
+        row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
     width_us, panes = _ring(sorted({window for one in classes for window in one.windows}))
     rules = [(index, rule) for index, one in enumerate(classes) if one.kind.numeric for rule in one.rules]
@@ -102,21 +102,24 @@ def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_
 
 
 def _ring(windows_us: list[int]) -> tuple[int, int]:
-    """Pane width and count: twelve panes in the shortest window, and every window a whole number of panes."""
+    """Pane width and count: at least twelve panes in the shortest window, every window a whole number of panes."""
     if not windows_us:
         return 1_000_000, 1
-    width_us = windows_us[0] // _PANES_PER_WINDOW
-    for window_us in windows_us:
-        width_us = gcd(width_us, window_us)
-    panes = windows_us[-1] // width_us + _SPARE_PANES
-    if panes > _MAX_PANES:
-        raise SettingsError(
-            [
-                f"class.windows: the lengths together need {panes} panes a sensor, at most {_MAX_PANES}: bring the "
-                "shortest and the longest closer together, or make them multiples of each other"
-            ]
-        )
-    return width_us, panes
+    shortest_us, longest_us, common_us = windows_us[0], windows_us[-1], gcd(*windows_us)
+    # The widest pane that divides all windows.
+    fewest = -(-_PANES_PER_WINDOW * common_us // shortest_us)
+    for parts in range(fewest, common_us + 1):
+        panes = longest_us // common_us * parts + _SPARE_PANES
+        if panes > _MAX_PANES:
+            break
+        if common_us % parts == 0:
+            return common_us // parts, panes
+    raise SettingsError(
+        [
+            f"class.windows: the lengths together need more than {_MAX_PANES} panes a sensor: bring the shortest and "
+            "the longest closer together, or make them multiples of each other"
+        ]
+    )
 
 
 def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:

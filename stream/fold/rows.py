@@ -16,6 +16,7 @@ SENSOR = np.dtype(
         ("shown_us", np.int64),  # newest reading of any quality
         ("shown_value", np.float64),
         ("shown_quality", np.int64),
+        ("shown_text", np.int64),  # whether it was text
         ("last_us", np.int64),  # newest folded reading
         ("last_value", np.float64),
         ("last_now_us", np.int64),  # the partition's clock when it came
@@ -45,8 +46,12 @@ def fold_rows(
     quality: NDArray[np.uint8],
     flags: NDArray[np.uint8],
     verdict: NDArray[np.uint8],
+    reworded: NDArray[np.bool_],
 ) -> None:
-    """Judge and fold each row, in order. Slots are in [-1, len(sensors)), -1 for a sensor over the budget."""
+    """Judge and fold each row, in order. Slots are in [-1, len(sensors)), -1 for a sensor over the budget.
+
+    Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it.
+    """
     for i in range(slot.size):
         at = slot[i]
         if at < 0:
@@ -85,6 +90,8 @@ def fold_rows(
             row["shown_us"] = t
             row["shown_value"] = x
             row["shown_quality"] = quality[i]
+            reworded[i] = is_text[i] or row["shown_text"] != 0
+            row["shown_text"] = is_text[i]
 
 
 @kernel

@@ -149,6 +149,7 @@ def read(
                 mean += deviation * pane["weight"] / total
                 m2 += pane["m2"] + deviation * deviation * weight * pane["weight"] / total
                 weight = total
+        at_once = False
         if limit["on_change"] != 0 and row["holds"] != 0:
             held_from = max(row["last_us"], (end - span + 1) * width_us)
             held_until = min(until_us, row["last_us"] + limit["staleness_us"])
@@ -162,12 +163,13 @@ def read(
                 low = min(low, row["last_value"])
                 high = max(high, row["last_value"])
             elif weight == 0.0 and samples > 0:
+                # It came, and no time has passed since.
                 mean = row["last_value"]
+                at_once = True
         found = out[slot]
         found["samples"] = samples
         found["weight"] = weight
-        known = weight > 0.0 or samples > 0
-        found["mean"] = mean if known else np.nan
-        found["stddev"] = np.sqrt(max(0.0, m2 / weight)) if weight > 0.0 else (0.0 if known else np.nan)
+        found["mean"] = mean if weight > 0.0 or at_once else np.nan
+        found["stddev"] = np.sqrt(max(0.0, m2 / weight)) if weight > 0.0 else (0.0 if at_once else np.nan)
         found["min"] = low if low <= high else np.nan
         found["max"] = high if low <= high else np.nan

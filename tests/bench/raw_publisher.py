@@ -108,9 +108,7 @@ def messages_per_chunk(rate_per_s: float | None) -> int:
     return max(1, min(CHUNK_MESSAGES, int(rate_per_s / CHUNKS_PER_S)))
 
 
-def publish(
-    host: str, port: int, count: int, sensors: int, qos: int, rate_per_s: float | None = None
-) -> None:
+def publish(host: str, port: int, count: int, sensors: int, qos: int, rate_per_s: float | None = None) -> None:
     """Send `count` messages, at `rate_per_s` if given; return when QoS 1 has been acknowledged."""
     connection = connect(host, port)
     connection.settimeout(None)

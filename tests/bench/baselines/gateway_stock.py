@@ -113,13 +113,9 @@ async def run(options: argparse.Namespace) -> None:
     stop = stop_event_on_sigterm()
     loop = asyncio.get_running_loop()
     subscribed = asyncio.Event()
-    producer = AIOKafkaProducer(
-        bootstrap_servers=options.kafka, acks="all", enable_idempotence=True, linger_ms=20
-    )
+    producer = AIOKafkaProducer(bootstrap_servers=options.kafka, acks="all", enable_idempotence=True, linger_ms=20)
     await producer.start()
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2, client_id="gateway-stock", protocol=mqtt.MQTTv5, manual_ack=True
-    )
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="gateway-stock", protocol=mqtt.MQTTv5, manual_ack=True)
     gateway = StockGateway(client, producer, options.topic)
 
     def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:

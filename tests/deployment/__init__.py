@@ -1,0 +1,1 @@
+"""Millstream's own daemons as processes, for the tests that need all of it."""
