@@ -200,24 +200,51 @@ def simulate(
 
 @app.command()
 def up(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings; default: a demonstration plant.")
+    ] = None,
+    simulator: Annotated[
+        bool,
+        typer.Option("--simulator/--no-simulator", help="Play a plant on embedded brokers, or use one's own brokers."),
+    ] = True,
     sensors: Annotated[int, typer.Option(help="How many simulated sensors.", min=1, max=100_000)] = 200,
+    rate: Annotated[float | None, typer.Option(help="Messages a second; default: a reading a second each.")] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated plant.", min=0)] = 1,
     fault_every: Annotated[str, typer.Option(help="Mean time between faults.")] = "10s",
     duration: Annotated[str | None, typer.Option(help="Stop after so long; otherwise at Ctrl-C.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the balance to this file, as JSON.")] = None,
 ) -> None:
-    """Run everything here, with embedded brokers and a simulated plant, and print rates and alerts.
+    """Run gateway and worker here, watch them, and draw the balance at the end.
 
-    Needs the extra: pip install 'millstream[local]'. Example: millstream up --duration 60s
+    Without options: embedded brokers and a simulated plant; needs the extra, pip install 'millstream[local]'.
+
+    Examples: millstream up --duration 60s --report report.json
+              millstream up --config plant.toml --no-simulator
     """
-    from deploy.local import run_local
+    from deploy.up.run import Plan, Run, lines_of, write_report
+    from deploy.up.view import View
 
-    configure_log("warning")
-    _run(
-        run_local(
-            sensors=sensors,
-            seed=seed,
-            fault_every_s=_seconds("--fault-every", fault_every) or 10.0,
-            duration_s=_seconds("--duration", duration),
-            say=_out.print,
-        )
+    if config is None and not simulator:
+        _fail(2, "--no-simulator uses one's own brokers: say which with --config plant.toml")
+    configure_log("error")
+    plan = Plan(
+        config=config,
+        simulator=simulator,
+        sensors=sensors,
+        seed=seed,
+        rate_per_s=rate,
+        fault_every_s=_seconds("--fault-every", fault_every) or 10.0,
+        duration_s=_seconds("--duration", duration),
+        report=report,
     )
+
+    async def work() -> None:
+        with View(_out) as view:
+            found = await Run(plan, view).run()
+        for line in lines_of(found):
+            _out.print(line, markup=False)
+        if report is not None:
+            write_report(found, report)
+        _out.print("stopped")
+
+    _run(work())

@@ -14,9 +14,11 @@ from deploy.registries import model_registry
 from deploy.topics import ensure_topics
 from ingest.batcher import Route
 from ingest.contract.clock import SystemClock
+from ingest.contract.errors import StopError
 from ingest.contract.http import serve
 from ingest.contract.log_writer import LogWriter
 from ingest.contract.observe import expose, log, new_registry
+from ingest.contract.readings import MIN_TS_US
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS
@@ -52,6 +54,8 @@ async def run_gateway(settings: Settings) -> None:
 
         async def work() -> None:
             nonlocal gateway
+            if clock.now_us() < MIN_TS_US:
+                raise StopError("this machine's clock is before 1990: set it, every record carries it")
             topics = await ensure_topics(settings.kafka, events.kafka_unreachable)
             _remark("gateway", topics.remarks)
             await writer.start()

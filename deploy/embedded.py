@@ -6,6 +6,7 @@ The Kafka side is librdkafka's mock cluster, which lives as long as its producer
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,12 @@ def embedded_brokers() -> Iterator[Brokers]:
     kafka = ",".join(f"{broker.host}:{broker.port}" for broker in found.brokers.values())
     mqtt = iotcore.Broker(port=free_port(), listen="127.0.0.1", max_payload_size=4_194_304)
     try:
-        mqtt.start()
+        # Ctrl-C on a terminal reaches the broker's process too; what it still holds is wanted.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            mqtt.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         yield Brokers(mqtt.port, kafka)
     finally:
         mqtt.stop()

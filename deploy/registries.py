@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ def model_registry(*, names_only: bool = False) -> Registry[Model]:
     return Registry("model", models.TABLE, names_only=names_only)
 
 
-def read_settings(path: Path, *, with_models: bool) -> Settings:
-    """The settings, checked against every sort of component. Raises SettingsError."""
+def read_settings(path: Path, *, with_models: bool, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings, checked against every sort of component. Raises SettingsError.
+
+    environ: instead of the process's environment.
+    """
     registries: dict[str, Registry[Any]] = {"decoder": DECODERS, "model": model_registry(names_only=not with_models)}
-    return load_settings(path, registries=registries)
+    return load_settings(path, environ, registries)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.partition import partition_of
 from ingest.contract.readings import Flag, Readings, Words
-from ingest.contract.sensors import TopicPattern, check_path, fill_field
+from ingest.contract.sensors import MAX_PATH_BYTES, TopicPattern, check_path, fill_field
 from ingest.decoders import Decoded, Decoder, Rejected
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
 
@@ -85,6 +85,7 @@ class Batcher:
         self._template_of: list[str] = []
         self._wrong_with: list[QuarantineError | None] = []
         self._by_field: dict[tuple[int, str], int] = {}
+        self._remembered_bytes = 0
         # Per sensor number.
         self._numbers: dict[str, int] = {}
         self._names: list[str] = []
@@ -163,9 +164,11 @@ class Batcher:
             topic, name = key
             number = known.get((topic, name or ""))
             if number is None:
+                # Not raised: a stored error that is raised again keeps every frame it came through.
+                if wrong := self._wrong_with[topic]:
+                    rejected.append(Rejected(int(message[at]), wrong.reason, wrong.detail))
+                    continue
                 try:
-                    if wrong := self._wrong_with[topic]:
-                        raise wrong
                     number = self._sensor(fill_field(self._template_of[topic], name or ""))
                 except QuarantineError as error:
                     rejected.append(Rejected(int(message[at]), error.reason, error.detail))
@@ -194,7 +197,8 @@ class Batcher:
         except UnicodeDecodeError:
             wrong = QuarantineError(Reason.NAME, "a topic that is not UTF-8")
         except QuarantineError as error:
-            wrong = error
+            wrong = error.with_traceback(None)
+        self._remembered_bytes += len(topic) + len(template)
         if wrong is not None and route < 0:
             # The match itself failed: any route can carry the message to quarantine.
             route = 0
@@ -221,9 +225,11 @@ class Batcher:
         return number
 
     def _forget_surplus_topics(self) -> None:
-        # Topics that name no sensor (no route, bad names, over budget) must not fill memory either, nor the many
-        # spellings of one sensor (`a.b` and `a/b` are the same id).
-        if max(len(self._route_of), len(self._by_field)) > _MAX_TOPICS_PER_SENSOR * self._max_sensors:
+        # Topics that name no sensor (no route, bad names, over budget) must not fill memory either, nor long ones, nor
+        # the many spellings of one sensor (`a.b` and `a/b` are the same id).
+        most = _MAX_TOPICS_PER_SENSOR * self._max_sensors
+        if max(len(self._route_of), len(self._by_field), self._remembered_bytes // MAX_PATH_BYTES) > most:
+            self._remembered_bytes = 0
             self._topics.clear()
             self._by_field.clear()
             for column in (self._route_of, self._sensor_of, self._template_of, self._wrong_with):

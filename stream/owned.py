@@ -31,6 +31,8 @@ class Outcome:
     verdicts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
     rebuilt: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
     gap: tuple[int, int] | None = None
+    next_offset: int = 0
+    """What this covers ends before here."""
 
 
 class OwnedPartition:
@@ -44,13 +46,15 @@ class OwnedPartition:
         """Held while the state changes or is read."""
         self.live_from = 0
         self.ready = False
+        self.said = 0
+        """All that follows from records before this offset is published; only so far may be committed."""
         self.committed = -1
         self.heard_s = 0.0
         """Monotonic time of the last record."""
 
     def start_at(self, offset: int, live_from: int) -> None:
         """The next record is the one at `offset`."""
-        self.fold.state.next_offset = offset
+        self.fold.state.next_offset = self.said = offset
         self.live_from = live_from
         self.ready = True
 
@@ -79,4 +83,5 @@ class OwnedPartition:
                         out.effects.append(effects)
                 else:
                     out.rebuilt += state.counts - before
+            out.next_offset = state.next_offset
         return out

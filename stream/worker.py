@@ -61,7 +61,7 @@ class Worker:
         self._partitions = settings.kafka.topics.readings.partitions
         self._owned: dict[int, OwnedPartition] = {}
         self._restoring: dict[int, asyncio.Task[None]] = {}
-        self._ticks: set[asyncio.Task[None]] = set()
+        self._ticks: dict[int, asyncio.Task[None]] = {}
         # Held from a poll's fold to its effects' confirmation, and by commits: a rebalance waits for it.
         self._turn = asyncio.Lock()
         self._page = SensorPage(settings.classes, settings.plant.levels)
@@ -151,7 +151,8 @@ class Worker:
             found = await self._consumer.poll(_POLL_S)
             self._reachable = True
         except OutOfRangeError as error:
-            self._begin_anew(error.partitions)
+            # What is being restored has not sought its new place yet.
+            self._begin_anew(error.partitions - self._restoring.keys())
             return
         except ReconnectError as error:
             self._reachable = False
@@ -161,8 +162,11 @@ class Worker:
         async with self._turn:
             work = {at: records for at, records in found.items() if self._is_ready(at)}
             if work:
+                owned = {at: self._owned[at] for at in work}
                 outcomes = await asyncio.to_thread(self._fold, work)
                 await self._publish(outcomes)
+                for at, outcome in outcomes.items():
+                    owned[at].said = outcome.next_offset
             if self._clock.monotonic_s() - self._committed_s >= self._settings.worker.commit_every / 1e6:
                 await self._commit(set(self._owned))
         self._tick_quiet_partitions()
@@ -232,10 +236,8 @@ class Worker:
         for partition in partitions:
             owned = self._owned.get(partition)
             # While rebuilding, the old commit stands: what follows it has not been published yet.
-            if owned is not None and owned.ready:
-                offset = owned.fold.state.next_offset
-                if offset > max(owned.committed, owned.live_from):
-                    moved[partition] = offset
+            if owned is not None and owned.ready and owned.said > max(owned.committed, owned.live_from):
+                moved[partition] = owned.said
         if not moved:
             return
         try:
@@ -252,22 +254,24 @@ class Worker:
     def _tick_quiet_partitions(self) -> None:
         now_s, tick_s = self._clock.monotonic_s(), self._settings.worker.tick / 1e6
         for partition, owned in self._owned.items():
-            if not owned.ready or now_s - owned.heard_s < tick_s:
+            # One under way is enough: what Kafka does not take must not pile up.
+            if not owned.ready or now_s - owned.heard_s < tick_s or partition in self._ticks:
                 continue
             if self._consumer.behind(partition, owned.fold.state.next_offset) != 0:
                 continue
             owned.heard_s = now_s  # the next tick is due a tick from now, whether this one arrives or not
-            task = asyncio.create_task(self._tick(partition))
-            self._ticks.add(task)
-            task.add_done_callback(self._ticks.discard)
+            self._ticks[partition] = asyncio.create_task(self._tick(partition))
 
     async def _tick(self, partition: int) -> None:
         now_us = self._clock.now_us()
         self._tick_seq += 1
         envelope = Envelope(Kind.TICK, ARROW, self._settings.worker.group, self._tick_seq, now_us, self._partitions)
         topic = self._settings.kafka.topics.readings.name
-        await self._writer.write(topic, partition, [Outgoing(b"", None, headers_of(envelope), now_us // 1000)])
-        self._events.ticked()
+        try:
+            await self._writer.write(topic, partition, [Outgoing(b"", None, headers_of(envelope), now_us // 1000)])
+            self._events.ticked()
+        finally:
+            self._ticks.pop(partition, None)
 
     def _report(self) -> None:
         ready = [at for at, owned in self._owned.items() if owned.ready]
@@ -298,7 +302,7 @@ class Worker:
     async def drain(self) -> None:
         """Commit what is done."""
         self._events.stopping()
-        for task in [*self._ticks, *self._restoring.values()]:
+        for task in [*self._ticks.values(), *self._restoring.values()]:
             task.cancel()
         async with self._turn:
             await self._commit(set(self._owned))

@@ -135,9 +135,9 @@ class RuleSettings(Section):
 
     name: Name
     signal: Literal["score", "value"] = "score"
-    above: float | None = None
-    below: float | None = None
-    hysteresis: float = Field(0.0, ge=0)
+    above: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    below: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    hysteresis: float = Field(0.0, ge=0, allow_inf_nan=False)
     """How far back inside the limit the signal must come before it counts as over."""
     hold: DurationUs = 0
     """How long the signal must stay outside before the alert fires."""
@@ -320,7 +320,7 @@ class WorkerSettings(Section):
 
     http: Endpoint = "127.0.0.1:9102"
     group: Annotated[str, Field(min_length=1, max_length=200)] = "millstream-worker"
-    tick: DurationUs = _SECOND_US
+    tick: Annotated[DurationUs, Field(ge=100_000)] = _SECOND_US
     """A partition quiet for so long gets a tick: time passes in the log."""
     future: DurationUs = 5 * _MINUTE_US
     """A reading whose time is further ahead of its arrival than this is gated."""

@@ -58,7 +58,7 @@ def quality_of(raw: Any) -> tuple[Quality, str]:
         quality = _QUALITIES.get(raw.strip().lower())
         if quality is None:
             raise QuarantineError(Reason.QUALITY, "an unknown word for quality")
-        return quality, raw
+        return quality, raw.strip()
     if isinstance(raw, int | float) and raw == raw and 0 <= raw < 2**32 and raw == int(raw):
         code = int(raw)
         if code > 255:  # OPC UA Part 4, 7.39: severity 00 good, 01 uncertain, 10 bad

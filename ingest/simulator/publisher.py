@@ -20,6 +20,7 @@ _STEP_S = 0.1
 # Messages on their way to the broker; more would only fill its queues and ours.
 _MAX_UNCONFIRMED = 2_000
 _SLICE = 500
+_LAST_WORDS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Publisher:
             await self._wait(self._up.wait(), connection)
             await self._wait(self._play_all(on_fault), connection)
         finally:
+            # Asked to stop or at the end: what was handed over is not abandoned while the broker answers.
+            until_s = self._clock.monotonic_s() + _LAST_WORDS_S
+            while self.link.unconfirmed and self.link.is_up and self._clock.monotonic_s() < until_s:
+                await asyncio.sleep(_STEP_S / 10)
             await self.link.close()
             connection.cancel()
             await asyncio.gather(connection, return_exceptions=True)

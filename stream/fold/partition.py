@@ -192,7 +192,9 @@ class PartitionFold:
             for at in fresh:
                 check_path(sensor.words[at])
             for at in fresh:
-                table[at] = self._new_slot(sensor.words[at])
+                # A foreign producer's dictionary may hold a word twice: the second time it has a slot.
+                path = sensor.words[at]
+                table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path)
             # A word that no row uses has no slot, and needs none.
             table = [-1 if slot is None else slot for slot in table]
         return np.array(table, np.int32)[sensor.index]

@@ -1,0 +1,1 @@
+"""`millstream up`: everything on this machine, supervised, watched, and accounted for at the end."""

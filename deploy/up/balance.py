@@ -1,0 +1,113 @@
+"""The balance of a run: what went in, what came out, and whether the faults that were injected were found."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.up.figures import Figures
+
+# A drift has to grow before anything can see it (the simulator's ramp), a lasting change shows at once.
+_GROWTH_US = {"drift": 130_000_000}
+_SLACK_US = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A line of the simulator's truth; times in µs UTC."""
+
+    sensor: str
+    kind: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """An alert that fired."""
+
+    sensor: str
+    since_us: int
+
+
+def read_truth(path: Path) -> list[Fault]:
+    """The faults that were injected; none if nothing was written."""
+
+    def us(text: str) -> int:
+        return round(datetime.fromisoformat(text).timestamp() * 1e6)
+
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Fault(row["sensor"], row["kind"], us(row["start"]), us(row["end"])) for row in csv.DictReader(file)]
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Messages and readings, faults and webhooks. sent: None without a simulator. dropped: gated by the worker.
+
+    faults: per kind (injected, alerted), of those that could be seen by the end.
+    """
+
+    sent: int | None
+    received: int
+    produced: int
+    folded: int
+    quarantined: int
+    dropped: int
+    faults_injected: int
+    faults_alerted: int
+    faults: dict[str, tuple[int, int]]
+    webhooks_delivered: int
+    restarts: int
+    seconds: float
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every message is accounted for and every reading was folded once."""
+        sent = self.received if self.sent is None else self.sent
+        return sent == self.received == self.produced + self.quarantined and self.produced == self.folded + self.dropped
+
+    def as_json(self) -> dict[str, Any]:
+        """For a report file."""
+        return {**asdict(self), "seconds": round(self.seconds, 1), "balanced": self.balanced}
+
+
+def balance(
+    figures: Figures,
+    *,
+    sent: int | None,
+    truth: Iterable[Fault],
+    fired: Iterable[Fired],
+    until_us: int,
+    webhooks_delivered: int,
+    restarts: int,
+    seconds: float,
+) -> Balance:
+    """Put it together. until_us: the end of the readings."""
+    alerts = list(fired)
+    kinds: dict[str, tuple[int, int]] = {}
+    for fault in truth:
+        if fault.start_us + _GROWTH_US.get(fault.kind, _SLACK_US) > until_us:
+            continue
+        seen = any(a.sensor == fault.sensor and fault.start_us <= a.since_us < fault.end_us for a in alerts)
+        injected, alerted = kinds.get(fault.kind, (0, 0))
+        kinds[fault.kind] = (injected + 1, alerted + seen)
+    return Balance(
+        sent=sent,
+        received=figures.received,
+        produced=figures.produced,
+        folded=figures.folded,
+        quarantined=figures.quarantined,
+        dropped=figures.gated,
+        faults_injected=sum(injected for injected, _ in kinds.values()),
+        faults_alerted=sum(alerted for _, alerted in kinds.values()),
+        faults=kinds,
+        webhooks_delivered=webhooks_delivered,
+        restarts=restarts,
+        seconds=seconds,
+    )

@@ -1,0 +1,1 @@
+"""What every component of a sort has to do, tried on all of them."""

@@ -1,0 +1,206 @@
+"""Each reading gets the verdict it deserves, and only what is folded in order teaches a model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.contract.classes import Kind
+from ingest.contract.readings import Flag, Quality
+from ingest.contract.settings import ClassSettings
+from stream.fold.gate import RING, Verdict, remember
+from stream.fold.rows import SENSOR
+from tests.unit.stream.logs import (
+    FUTURE_US,
+    HOUR_US,
+    MINUTE_US,
+    PLANT,
+    S_US,
+    START_US,
+    Batch,
+    Folded,
+    ReferenceRing,
+    Row,
+    as_row,
+    examples,
+    fold_log,
+    logs,
+    plan_of,
+    records_of,
+)
+
+ORDERS = {
+    Verdict.FOLDED: "in order",
+    Verdict.OUT_OF_ORDER: "out of order",
+    Verdict.DUPLICATE: "duplicate",
+    Verdict.LATE: "late",
+}
+
+
+@examples(200)
+@given(stamps=st.lists(st.integers(1, 60), max_size=120))
+def test_the_ring_of_timestamps_is_the_set_of_the_largest(stamps: list[int]) -> None:
+    row, reference = as_row(SENSOR), ReferenceRing()
+
+    assert [ORDERS[Verdict(remember(row, at))] for at in stamps] == [reference.see(at) for at in stamps]
+
+
+@examples(40)
+@given(lags=st.lists(st.integers(0, 3 * RING), min_size=1, max_size=100), times=st.integers(1, 5))
+def test_what_is_sent_again_is_folded_once(lags: list[int], times: int) -> None:
+    sent = [START_US + (at - lag) * S_US for at, lag in enumerate(lags)]
+    rows = tuple(Row("a/t", at, 1.0) for at in sent for _ in range(times))
+
+    found = fold_log(plan_of(*PLANT), [Batch(START_US + HOUR_US, rows), Batch(START_US + HOUR_US, rows)])
+
+    folded = found.count(Verdict.FOLDED) + found.count(Verdict.OUT_OF_ORDER)
+    assert folded <= len(set(sent))
+    assert found.fold.state.panes[0]["samples"].sum() == folded
+
+
+def test_redelivering_more_than_the_ring_holds_folds_nothing_twice() -> None:
+    rows = tuple(Row("a/t", START_US + at * S_US, 1.0) for at in range(500))
+
+    found = fold_log(plan_of(*PLANT), [Batch(START_US + HOUR_US, rows), Batch(START_US + HOUR_US, rows)])
+
+    assert found.count(Verdict.FOLDED) == 500
+    assert found.count(Verdict.DUPLICATE) == RING
+    assert found.count(Verdict.LATE) == 500 - RING
+
+
+# --- every verdict ------------------------------------------------------------------------------------------------
+
+CLASSES = (
+    ClassSettings(name="mode", match=["mode"], kind=Kind.ENUM),
+    ClassSettings(name="order", match=["order"], kind=Kind.TEXT),
+    ClassSettings(name="rest", match=["**"], range=(-10.0, 10.0)),
+)
+T = START_US
+
+
+class Example(NamedTuple):
+    """Readings of which the last one meets the verdict."""
+
+    verdict: Verdict
+    what: str
+    rows: tuple[Row, ...]
+
+
+RECENT = tuple(Row("t", T + (at + 1) * S_US, 1.0) for at in range(RING))
+EXAMPLES = [
+    Example(Verdict.FOLDED, "a number", (Row("t", T, 1.0),)),
+    Example(Verdict.FOLDED, "of uncertain quality", (Row("t", T, 1.0, None, Quality.UNCERTAIN),)),
+    Example(Verdict.FOLDED, "redelivered, but not seen", (Row("t", T, 1.0, flags=Flag.REDELIVERED),)),
+    Example(Verdict.FOLDED, "at the edge of its range", (Row("t", T, 10.0),)),
+    Example(Verdict.FOLDED, "just not the future", (Row("t", T + FUTURE_US, 1.0),)),
+    Example(Verdict.OUT_OF_ORDER, "a second older", (Row("t", T, 1.0), Row("t", T - S_US, 1.0))),
+    Example(Verdict.STATE, "a text", (Row("order", T, text="4711"),)),
+    Example(Verdict.STATE, "an enum as a number", (Row("mode", T, 3.0),)),
+    Example(Verdict.DUPLICATE, "again", (Row("t", T, 1.0), Row("t", T, 1.0))),
+    Example(Verdict.DUPLICATE, "again with another value", (Row("t", T, 1.0), Row("t", T, 2.0))),
+    Example(Verdict.DUPLICATE, "again, after a bad one", (Row("t", T, 1.0, None, Quality.BAD), Row("t", T, 1.0))),
+    Example(Verdict.LATE, "older than the ring", (*RECENT, Row("t", T, 1.0))),
+    Example(Verdict.LATE, "older than the panes", (Row("t", T, 1.0), Row("t", T - 14 * 5 * S_US, 1.0))),
+    Example(Verdict.FUTURE, "a clock that is ahead", (Row("t", T + FUTURE_US + 1, 1.0),)),
+    Example(Verdict.RETAINED, "the broker's stored message", (Row("t", T, 1.0, flags=Flag.RETAINED),)),
+    Example(Verdict.BAD_QUALITY, "marked bad", (Row("t", T, 1.0, None, Quality.BAD),)),
+    Example(Verdict.BAD_QUALITY, "marked bad, without a value", (Row("t", T, np.nan, None, Quality.BAD),)),
+    Example(Verdict.BAD_QUALITY, "a state marked bad", (Row("mode", T, text="?", quality=Quality.BAD),)),
+    Example(Verdict.NON_FINITE, "NaN", (Row("t", T, np.nan),)),
+    Example(Verdict.NON_FINITE, "infinity", (Row("t", T, -np.inf),)),
+    Example(Verdict.OUT_OF_RANGE, "a sentinel", (Row("t", T, 65_535.0),)),
+    Example(Verdict.NOT_NUMERIC, "a text from a number's sensor", (Row("t", T, text="n/a"),)),
+    Example(Verdict.OVER_BUDGET, "one sensor too many", tuple(Row(f"{at}", T, 1.0) for at in range(6))),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: f"{one.verdict.name.lower()}: {one.what}")
+def test_verdicts(example: Example) -> None:
+    plan = plan_of(*CLASSES, max_sensors=5)
+
+    before = fold_log(plan, [Batch(T, example.rows[:-1])]).fold.state.counts
+    after = fold_log(plan, [Batch(T, example.rows)]).fold.state.counts
+
+    assert np.flatnonzero(after - before).tolist() == [example.verdict]
+
+
+def test_every_verdict_has_an_example() -> None:
+    assert {example.verdict for example in EXAMPLES} == set(Verdict)
+
+
+def test_a_sensor_with_a_wrong_clock_does_not_move_the_others() -> None:
+    healthy = [Batch(T + at * S_US, (Row("a/t", T + at * S_US, float(at % 5)),)) for at in range(100)]
+    wild = [T - 20 * 365 * 24 * HOUR_US, T + FUTURE_US, T + 24 * HOUR_US, 7_000_000_000_000_000]
+    disturbed = [
+        Batch(one.arrival_us, (*one.rows, Row("b/t", wild[at % len(wild)], 1.0))) for at, one in enumerate(healthy)
+    ]
+    plan = plan_of(*CLASSES)
+
+    found, expected = fold_log(plan, disturbed), fold_log(plan, healthy)
+
+    assert found.fold.state.sensors[0].tobytes() == expected.fold.state.sensors[0].tobytes()
+    assert found.statistics("a/t", MINUTE_US) == expected.statistics("a/t", MINUTE_US)
+
+
+def test_the_future_begins_at_the_arrival_of_a_record_not_at_the_newest_of_all() -> None:
+    early = T - HOUR_US
+    log = [Batch(T), Batch(early, (Row("t", early + FUTURE_US + 1, 1.0), Row("t", early + FUTURE_US, 1.0)))]
+
+    found = fold_log(plan_of(*CLASSES), log)
+
+    assert (found.count(Verdict.FUTURE), found.count(Verdict.FOLDED)) == (1, 1)
+
+
+def test_numbers_whose_squares_would_overflow_are_out_of_range_whatever_the_class_allows() -> None:
+    for limits in ((None, None), (-np.inf, np.inf), (-1e308, 1e308)):
+        plan = plan_of(ClassSettings(name="all", match=["**"], range=limits))
+
+        found = fold_log(plan, [Batch(T, (Row("t", T, 1e200), Row("t", T + 1, -1e200), Row("t", T + 2, 1.0)))])
+
+        assert found.count(Verdict.OUT_OF_RANGE) == 2, limits
+        assert np.isfinite(found.statistics("t", MINUTE_US)["stddev"])
+
+
+# --- what follows from a verdict ----------------------------------------------------------------------------------
+
+
+def banks(found: Folded) -> list[bytes]:
+    used = len(found.fold.state.names)
+    return [bank[:used].tobytes() for bank in found.fold.state.banks]
+
+
+@examples(60)
+@given(log=logs())
+def test_only_readings_folded_in_order_teach_a_model(log: list[Batch]) -> None:
+    found = fold_log(plan_of(*PLANT), [])
+    one_by_one = [Batch(batch.arrival_us, (row,)) for batch in log for row in batch.rows]
+    for record in records_of(one_by_one):
+        folded, sensors, known = found.count(Verdict.FOLDED), len(found.fold.state.names), banks(found)
+
+        found.fold.fold(record)
+
+        if found.count(Verdict.FOLDED) == folded:
+            fresh = len(found.fold.state.names) - sensors
+            rows = zip(known, found.fold.state.banks, strict=True)
+            assert banks(found) == [old + bytes(fresh * bank.itemsize) for old, bank in rows]
+
+
+def test_a_flood_of_names_is_counted_and_harms_nobody() -> None:
+    steady = [Batch(T + at * S_US, (Row("a/t", T + at * S_US, float(at % 5)),)) for at in range(100)]
+    flooded = [
+        Batch(one.arrival_us, (*one.rows, *(Row(f"flood/{at}/{k}", T, 1.0) for k in range(100))))
+        for at, one in enumerate(steady)
+    ]
+    plan = plan_of(*CLASSES, max_sensors=50)
+
+    found, expected = fold_log(plan, flooded), fold_log(plan, steady)
+
+    assert len(found.fold.state.names) == 50
+    assert found.count(Verdict.OVER_BUDGET) == 100 * 100 - 49
+    assert found.fold.state.nbytes() == expected.fold.state.nbytes()
+    assert found.fold.state.sensors[0].tobytes() == expected.fold.state.sensors[0].tobytes()
+    assert found.fold.state.panes[0].tobytes() == expected.fold.state.panes[0].tobytes()

@@ -1,0 +1,290 @@
+"""Rolling statistics are what a slow, plain calculation over the same window gives."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ingest.contract.classes import Reporting
+from ingest.contract.readings import Quality
+from ingest.contract.settings import ClassSettings
+from stream.exposition import SensorPage
+from tests.unit.stream.logs import (
+    HOUR_US,
+    MINUTE_US,
+    PLANT,
+    S_US,
+    START_US,
+    Batch,
+    Folded,
+    ReferenceRing,
+    Row,
+    examples,
+    fold_log,
+    logs,
+    plan_of,
+)
+
+WINDOWS_US = (MINUTE_US, 5 * MINUTE_US)
+PERIODIC = ClassSettings(name="periodic", match=["**"], windows=["1m", "5m"], models=[], rules=[])
+ON_CHANGE = PERIODIC.model_copy(update={"name": "on-change", "reporting": Reporting.ON_CHANGE})
+GAPS_US = (10_000, S_US, 7 * S_US, 100 * S_US, 3 * HOUR_US)
+
+
+class Expected(NamedTuple):
+    """Statistics by the plain calculation."""
+
+    samples: int
+    mean: float
+    stddev: float
+    min: float
+    max: float
+
+
+UNKNOWN = Expected(0, math.nan, math.nan, math.nan, math.nan)
+
+
+def assert_equal(found: dict[str, float], expected: Expected, scale: float) -> None:
+    assert found["samples"] == expected.samples
+    for name in ("mean", "stddev"):
+        assert found[name] == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9 * scale, nan_ok=True), name
+    for name in ("min", "max"):
+        assert found[name] == pytest.approx(getattr(expected, name), rel=0, abs=0, nan_ok=True), name
+
+
+# --- periodic -----------------------------------------------------------------------------------------------------
+
+
+def pane_start(until_us: int, window_us: int, width_us: int) -> int:
+    """Where the window begins whose last pane holds `until_us`."""
+    return (until_us // width_us + 1) * width_us - window_us
+
+
+def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_us: int, width_us: int) -> Expected:
+    """Mean and so on of the readings in the window that ends with the sensor's own time."""
+    ring, kept, last_us, last_arrival_us, clock_us = ReferenceRing(), list[Row](), 0, 0, 0
+    for row, arrival_us in zip(rows, arrivals_us, strict=True):
+        clock_us = max(clock_us, arrival_us)
+        order = ring.see(row.ts_us)
+        if order in ("in order", "out of order"):
+            kept.append(row)
+        if order == "in order":
+            last_us, last_arrival_us = row.ts_us, clock_us
+    until_us = max(last_us, last_us + max(clock_us, now_us) - last_arrival_us - width_us)
+    start_us = pane_start(until_us, window_us, width_us)
+    values = np.array([row.value for row in kept if start_us <= row.ts_us < start_us + window_us])
+    if not values.size:
+        return UNKNOWN
+    return Expected(values.size, values.mean(), values.std(), values.min(), values.max())
+
+
+@examples(80)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 150),
+    gap_us=st.sampled_from(GAPS_US),
+    disorder=st.sampled_from([0.0, 1.0, 5.0, 40.0]),
+    offset=st.sampled_from([0.0, 20.0, -1e6]),
+    clock_off_us=st.sampled_from([0, -HOUR_US, 2 * MINUTE_US]),
+    idle_us=st.sampled_from([0, 4 * S_US, 40 * S_US, 4 * MINUTE_US, HOUR_US]),
+)
+def test_windows_of_periodic_sensors_equal_numpys_answer_over_the_same_readings(
+    seed: int, count: int, gap_us: int, disorder: float, offset: float, clock_off_us: int, idle_us: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    ts_us = START_US + np.cumsum(chance.integers(1, 2 * gap_us, count))
+    ts_us = ts_us[np.argsort(ts_us + chance.random(count) * disorder * gap_us, kind="stable")]
+    rows = [Row("a/t", int(at), float(offset + x)) for at, x in zip(ts_us, chance.normal(0, 3, count), strict=True)]
+    arrivals_us = [int(at) - clock_off_us for at in np.maximum.accumulate(ts_us)]
+    now_us = arrivals_us[-1] + idle_us
+    plan = plan_of(PERIODIC)
+
+    found = fold_log(plan, [*(Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)), Batch(now_us)])
+
+    for window_us in WINDOWS_US:
+        expected = over_readings(rows, arrivals_us, now_us, window_us, plan.width_us)
+        assert_equal(found.statistics("a/t", window_us), expected, scale=3 + abs(offset))
+
+
+# --- on-change ----------------------------------------------------------------------------------------------------
+
+
+def over_time(rows: list[Row], now_us: int, window_us: int, width_us: int, staleness_us: int) -> Expected:
+    """The integral of the step function: a value holds until the next one, bad quality, staleness, or now."""
+    good = [row for row in rows if row.quality != Quality.BAD]
+    ends_us = [later.ts_us for _, later in pairwise(rows)] + [now_us]
+    spans = [
+        (row.ts_us, min(end_us, row.ts_us + staleness_us), row.value)
+        for row, end_us in zip(rows, ends_us, strict=True)
+        if row.quality != Quality.BAD
+    ]
+    start_us = pane_start(now_us, window_us, width_us)
+    held = [(min(end, now_us) - max(begin, start_us), x) for begin, end, x in spans if end > max(begin, start_us)]
+    seen = [row.value for row in good if row.ts_us >= start_us]
+    values = [x for _, x in held] + seen
+    if not held:
+        last = seen[-1] if seen and rows[-1].ts_us == now_us and rows[-1].quality != Quality.BAD else math.nan
+        stddev = 0.0 if not math.isnan(last) else math.nan
+        return Expected(len(seen), last, stddev, min(values, default=math.nan), max(values, default=math.nan))
+    weights, levels = np.array([weight for weight, _ in held]), np.array([x for _, x in held])
+    mean = np.average(levels, weights=weights)
+    stddev = math.sqrt(np.average((levels - mean) ** 2, weights=weights))
+    return Expected(len(seen), float(mean), stddev, min(values), max(values))
+
+
+@examples(80)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([1, 1_000, 400_000, S_US, 4_999_999, 5 * S_US, 29 * S_US, 31 * S_US, 90 * S_US, HOUR_US]),
+            st.sampled_from([0.0, 1.0, -2.5, 40.0, 1e6]),
+            st.sampled_from([Quality.GOOD, Quality.GOOD, Quality.UNCERTAIN, Quality.BAD]),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    idle_us=st.sampled_from([0, 1, 700_000, 10 * S_US, 30 * S_US, 2 * MINUTE_US, HOUR_US]),
+    latency_us=st.sampled_from([0, 250_000, HOUR_US]),
+    staleness_us=st.sampled_from([30 * S_US, 2 * HOUR_US]),
+)
+def test_windows_of_on_change_sensors_equal_the_integral_of_the_step_function(
+    steps: list[tuple[int, float, Quality]], idle_us: int, latency_us: int, staleness_us: int
+) -> None:
+    rows, at_us = [Row("a/i", START_US, 3.0)], START_US
+    for gap_us, value, quality in steps:
+        at_us += gap_us
+        rows.append(Row("a/i", at_us, value, None, quality))
+    plan = plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us}))
+
+    found = fold_log(
+        plan, [*(Batch(row.ts_us + latency_us, (row,)) for row in rows), Batch(at_us + idle_us + latency_us)]
+    )
+
+    for window_us in WINDOWS_US:
+        expected = over_time(rows, at_us + idle_us, window_us, plan.width_us, staleness_us)
+        assert_equal(found.statistics("a/i", window_us), expected, scale=1e6)
+
+
+def test_a_motor_that_was_off_and_reported_by_exception_has_its_true_mean() -> None:
+    rows = [Row("a/i", START_US, 0.0)]
+    rows += [Row("a/i", START_US + 90 * S_US + half * S_US // 2, 40.0) for half in range(20)]
+    log = [*(Batch(row.ts_us, (row,)) for row in rows), Batch(START_US + 100 * S_US)]
+
+    by_time = fold_log(plan_of(ON_CHANGE), log)
+    by_message = fold_log(plan_of(PERIODIC), log)
+
+    assert by_time.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(4.0)
+    assert by_message.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(38.1, abs=0.01)
+
+
+def test_a_value_that_held_for_longer_than_the_window_fills_it() -> None:
+    on_the_hour = START_US // HOUR_US * HOUR_US
+    log = [Batch(at, (Row("a/i", at, x),)) for at, x in ((on_the_hour - HOUR_US, 10.0), (on_the_hour, 0.0))]
+
+    found = fold_log(plan_of(ON_CHANGE), [*log, Batch(on_the_hour + 9 * S_US)])
+
+    # The newest pane has 4 of its 5 seconds.
+    assert found.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(10.0 * 290 / 299)
+    assert found.statistics("a/i", MINUTE_US)["mean"] == pytest.approx(10.0 * 50 / 59)
+
+
+def test_an_on_change_value_that_never_held_has_no_mean() -> None:
+    """The only good reading came after, and is older than, a bad one."""
+    rows = (Row("a/i", START_US + S_US, 0.0, None, Quality.BAD), Row("a/i", START_US, 5.0))
+
+    found = fold_log(plan_of(ON_CHANGE), [Batch(START_US + S_US, rows)]).statistics("a/i", MINUTE_US)
+
+    assert math.isnan(found["mean"])
+    assert math.isnan(found["stddev"])
+    assert (found["min"], found["max"]) == (5.0, 5.0)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one", [PERIODIC, ON_CHANGE], ids=lambda one: str(one.name))
+def test_a_huge_offset_keeps_its_standard_deviation(one: ClassSettings) -> None:
+    noise: NDArray[np.float64] = np.random.default_rng(1).normal(0.0, 1e-3, 600)
+    values = 1e9 + noise
+    rows = [Row("a/t", START_US + at * S_US // 2, float(x)) for at, x in enumerate(values)]
+
+    found = fold_log(plan_of(one), [Batch(rows[-1].ts_us + S_US // 2, tuple(rows))])
+
+    exact = float(np.std(values[-590:] - 1e9))
+    assert found.statistics("a/t", 5 * MINUTE_US)["stddev"] == pytest.approx(exact, rel=0.02)
+
+
+def test_a_constant_has_no_deviation_however_large_it_is() -> None:
+    rows = tuple(Row("a/t", START_US + at * S_US, 0.1 + 1e9) for at in range(60))
+
+    found = fold_log(plan_of(PERIODIC), [Batch(START_US + MINUTE_US, rows)]).statistics("a/t", 5 * MINUTE_US)
+
+    assert (found["mean"], found["stddev"]) == (0.1 + 1e9, 0.0)
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+@examples(25)
+@given(log=logs())
+def test_reading_windows_changes_nothing(log: list[Batch]) -> None:
+    found = fold_log(plan_of(*PLANT), log)
+    digest, page = found.digest, SensorPage(list(PLANT), ["site", "machine", "quantity"])
+
+    first = [found.fold.statistics(window_us).tobytes() for window_us in WINDOWS_US]
+    page.render([found.fold])
+
+    assert [found.fold.statistics(window_us).tobytes() for window_us in WINDOWS_US] == first
+    assert found.digest == digest
+
+
+def samples(found: Folded, sensor: str) -> float:
+    return found.statistics(sensor, MINUTE_US)["samples"]
+
+
+def test_an_idle_sensors_window_empties_by_the_partitions_clock() -> None:
+    rows = tuple(Row("a/t", START_US + at * S_US, 1.0) for at in range(30))
+    log = [Batch(START_US + 30 * S_US, rows)]
+    plan = plan_of(PERIODIC)
+    kept = [
+        samples(fold_log(plan, [*log, Batch(START_US + (30 + idle_s) * S_US)]), "a/t") for idle_s in range(0, 100, 5)
+    ]
+
+    assert kept[0] == 30
+    assert all(earlier >= later for earlier, later in pairwise(kept))
+    assert kept[-1] == 0
+    assert math.isnan(fold_log(plan, [*log, Batch(START_US + HOUR_US)]).statistics("a/t", MINUTE_US)["mean"])
+
+
+def test_a_sensor_with_a_clock_an_hour_off_keeps_its_window_while_others_go_on() -> None:
+    log = [
+        Batch(
+            START_US + at * S_US,
+            (Row("a/right", START_US + at * S_US, 1.0), Row("a/slow", START_US + at * S_US - HOUR_US, 2.0)),
+        )
+        for at in range(300)
+    ]
+
+    found = fold_log(plan_of(PERIODIC), log)
+
+    right, slow = found.statistics("a/right", MINUTE_US), found.statistics("a/slow", MINUTE_US)
+    assert slow["samples"] == right["samples"] > 50
+    assert slow["mean"] == 2.0
+
+
+def test_a_gateway_that_comes_back_with_an_hour_of_spool_finds_its_windows_open() -> None:
+    backlog = [Row("a/spooled", START_US + at * S_US, float(at)) for at in range(600)]
+    busy = [Batch(START_US + at * S_US, (Row("a/live", START_US + at * S_US, 1.0),)) for at in range(0, 3_600, 5)]
+    drained = [Batch(START_US + HOUR_US, tuple(backlog[at : at + 50])) for at in range(0, 600, 50)]
+
+    found = fold_log(plan_of(PERIODIC), busy + drained).statistics("a/spooled", 5 * MINUTE_US)
+
+    assert 290 <= found["samples"] <= 300
+    assert found["max"] == 599.0

@@ -1,0 +1,1 @@
+"""The contract: what gateway and worker agree on."""

@@ -1,0 +1,1 @@
+"""MQTT → Kafka: the gateway and its parts."""

@@ -1,0 +1,18 @@
+"""A running worker with everything around it faked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.unit.stream.fakes import HOT, Rig
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    """It polls, and owns nothing yet."""
+    made = Rig([HOT], commit_every="5s", tick="1s")
+    await made.start()
+    yield made
+    await made.stop()

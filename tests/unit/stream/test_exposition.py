@@ -1,0 +1,298 @@
+"""The plant's page: Prometheus reads it, nothing that a sensor calls itself can break it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from ingest.contract.classes import Kind
+from ingest.contract.errors import QuarantineError
+from ingest.contract.readings import Quality
+from ingest.contract.sensors import check_path
+from ingest.contract.settings import EVERYTHING_ELSE, ClassSettings
+from stream.exposition import SensorPage, escape
+from stream.fold.partition import PartitionFold
+from tests.servers.prometheus import promtool_check_metrics
+from tests.servers.require import require
+from tests.unit.stream.logs import (
+    PLANT,
+    S_US,
+    SENSORS,
+    START_US,
+    Batch,
+    Row,
+    examples,
+    fold_log,
+    logs,
+    long_log,
+    plan_of,
+)
+
+LEVELS = ["site", "line", "machine", "quantity"]
+EVERY_SERIES = ["value", "mean", "stddev", "min", "max", "score", "samples", "timestamp"]
+INJECTION = '"} 1\nx 1'
+
+
+def page(classes: list[ClassSettings], *folds: PartitionFold, levels: list[str] = LEVELS) -> str:
+    return SensorPage(classes, levels).render(folds).decode()
+
+
+def samples(text: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def values(text: str, series: str, **labels: str) -> dict[str, float]:
+    """A series' values by sensor."""
+    return {
+        one.labels["sensor"]: one.value
+        for one in samples(text)
+        if one.name == f"millstream_sensor_{series}" and labels.items() <= one.labels.items()
+    }
+
+
+def fold_of(classes: list[ClassSettings], *rows: Row, now_us: int = START_US + 60 * S_US) -> PartitionFold:
+    return fold_log(plan_of(*classes), [Batch(now_us, rows)]).fold
+
+
+def usual(sensor: str, count: int = 150) -> list[Row]:
+    return [Row(sensor, START_US + at * 400_000, 5.0 + at % 3) for at in range(count)]
+
+
+# --- the format ---------------------------------------------------------------------------------------------------
+
+
+@examples(25)
+@given(log=st.one_of(logs(), st.integers(0, 99).map(long_log)))
+def test_prometheus_own_parser_reads_every_page(log: list[Batch]) -> None:
+    found = fold_log(plan_of(*PLANT), log).fold
+
+    read = samples(page(list(PLANT), found))
+
+    assert {one.labels["sensor"] for one in read} <= set(SENSORS)
+    assert all(math.isfinite(one.value) for one in read)
+    assert len({(one.name, *sorted(one.labels.items())) for one in read}) == len(read)
+
+
+@pytest.mark.real
+def test_promtool_accepts_the_page() -> None:
+    require("promtool")
+    classes = [one.model_copy(update={"series": EVERY_SERIES}) for one in PLANT]
+    odd = Row("Äther/x y/~!$%&'()*,;<>?[]^|/state \U0001f600/mode", START_US, text='a "quoted" \\ state\nof two lines')
+    found = fold_log(plan_of(*classes), [*long_log(4), Batch(START_US, (odd,))]).fold
+
+    promtool_check_metrics(page(classes, found))
+
+
+def test_each_family_comes_once_with_its_help_and_type_even_from_many_partitions() -> None:
+    classes = [one.model_copy(update={"series": EVERY_SERIES}) for one in PLANT]
+    folds = [fold_log(plan_of(*classes), long_log(seed)).fold for seed in (1, 2)]
+    folds[1].state.names = [name.replace("a/", "b/") for name in folds[1].state.names]
+
+    lines = page(classes, *folds).splitlines()
+
+    heads = [line.split()[2] for line in lines if line.startswith("# HELP")]
+    assert heads == [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert [name for name, count in Counter(heads).items() if count > 1] == []
+    runs = [name for name, _ in groupby(line.partition("{")[0] for line in lines if not line.startswith("#"))]
+    assert runs == [head for head in heads if head in runs]
+    sites = {one.labels["site"] for one in samples(page(classes, *folds)) if one.name.endswith("_mean")}
+    assert sites == {"a", "b"}
+
+
+def test_a_plant_without_readings_is_an_empty_page() -> None:
+    assert samples(page([EVERYTHING_ELSE])) == []
+    assert samples(page([EVERYTHING_ELSE], PartitionFold(plan_of(EVERYTHING_ELSE), 1))) == []
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+PATHS = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8), min_size=1, max_size=5
+).map("/".join)
+
+
+def is_path(text: str) -> bool:
+    try:
+        check_path(text)
+    except QuarantineError:
+        return False
+    return True
+
+
+@examples(60)
+@given(path=PATHS.filter(is_path))
+def test_a_path_comes_back_from_the_page_as_it_was(path: str) -> None:
+    (one,) = [
+        one
+        for one in samples(page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], Row(path, START_US, 1.5))))
+        if one.name == "millstream_sensor_value"
+    ]
+
+    assert one.labels["sensor"] == path
+    assert one.labels["quantity"] == path.rpartition("/")[2]
+    assert one.value == 1.5
+
+
+@examples(60)
+@given(text=st.text(st.characters(codec="utf-8"), max_size=40))
+def test_any_state_comes_back_from_the_page_as_it_was(text: str) -> None:
+    found = fold_of(list(PLANT), Row("a/1/mode", START_US, text=text))
+
+    (one,) = [one for one in samples(page(list(PLANT), found)) if one.name == "millstream_sensor_state"]
+
+    assert one.labels["state"] == text
+    assert one.value == 1.0
+
+
+@pytest.mark.parametrize("path", [INJECTION, f"a/{INJECTION}/b", 'a"b', "a\\b", "a\nb", "a{b", "a\ud800b"])
+def test_a_path_that_would_break_out_of_its_label_is_none(path: str) -> None:
+    assert not is_path(path)
+
+
+def test_a_state_that_tries_to_break_out_stays_inside() -> None:
+    found = fold_of(list(PLANT), Row("a/1/mode", START_US, text=INJECTION))
+
+    read = samples(page(list(PLANT), found))
+
+    assert {one.name for one in read} == {"millstream_sensor_state"}
+    assert read[0].labels["state"] == INJECTION
+
+
+@pytest.mark.parametrize("text", ["", "\\", '"', "\n", "\\n", '\\"', 'a\\\\"\n', INJECTION, "°C – µ"])
+def test_escaping_is_undone_by_the_parser(text: str) -> None:
+    (one,) = samples(f'x{{y="{escape(text)}"}} 1\n')
+
+    assert one.labels["y"] == text
+
+
+def test_an_endless_text_is_cut() -> None:
+    found = fold_of(list(PLANT), Row("a/1/order", START_US, text='"' * 10_000))
+
+    (state,) = [one.labels["state"] for one in samples(page(list(PLANT), found)) if "state" in one.labels]
+
+    assert 0 < len(state) <= 200
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def test_at_most_six_series_a_sensor_unless_asked_for() -> None:
+    read = samples(page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], *usual("a/1/t"))))
+
+    assert len(read) == 6
+    assert {one.name.removeprefix("millstream_sensor_") for one in read} == {
+        "value", "mean", "stddev", "min", "max", "score"
+    }  # fmt: skip
+
+
+def test_series_and_windows_are_a_matter_of_the_class() -> None:
+    classes = [
+        ClassSettings(name="one", match=["one"], windows=["1m"], series=["value", "mean"]),
+        ClassSettings(name="two", match=["**"], windows=["1m", "5m"], series=EVERY_SERIES),
+    ]
+    found = fold_of(classes, *usual("one"), *usual("two"))
+
+    read = Counter(one.labels["sensor"] for one in samples(page(classes, found)))
+
+    assert read == {"one": 2, "two": 3 + 5 * 2}
+    text = page(classes, found)
+    assert values(text, "samples", window="5m") == {"two": 150.0}
+    assert values(text, "timestamp_seconds") == {"two": START_US / 1e6 + 149 * 0.4}
+
+
+def test_values_are_those_of_the_fold() -> None:
+    found = fold_of([EVERYTHING_ELSE], *usual("a/1/t"), Row("a/1/t", START_US + 60 * S_US, 900.0))
+    statistics = found.statistics(60 * S_US)[0]
+
+    text = page([EVERYTHING_ELSE], found)
+
+    assert values(text, "value") == {"a/1/t": 900.0}
+    for series in ("mean", "stddev", "min", "max"):
+        assert values(text, series, window="1m") == {"a/1/t": statistics[series]}
+    assert values(text, "score")["a/1/t"] > 1.0
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    bad = Row("a/1/bad", START_US, math.nan, None, Quality.BAD)
+    odd = Row("a/1/odd", START_US, math.inf)
+
+    text = page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], bad, odd))
+
+    assert samples(text) == []
+    assert "nan" not in text.lower()
+    assert "inf" not in text.lower()
+
+
+def test_a_bad_reading_is_shown_but_not_averaged() -> None:
+    rows = [*usual("a/1/t"), Row("a/1/t", START_US + 60 * S_US, 900.0, None, Quality.BAD)]
+
+    text = page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], *rows))
+
+    assert values(text, "value") == {"a/1/t": 900.0}
+    assert values(text, "max") == {"a/1/t": 7.0}
+
+
+def test_a_sensor_that_went_quiet_keeps_its_value_and_loses_its_window() -> None:
+    quiet = fold_log(
+        plan_of(EVERYTHING_ELSE), [Batch(START_US + 60 * S_US, tuple(usual("t"))), Batch(START_US + 600 * S_US)]
+    )
+
+    text = page([EVERYTHING_ELSE], quiet.fold)
+
+    assert values(text, "value") == {"t": 7.0}
+    assert values(text, "mean") == {}
+
+
+def test_enums_and_texts_are_shown_as_states() -> None:
+    classes = [
+        ClassSettings(name="mode", match=["mode"], kind=Kind.ENUM),
+        ClassSettings(name="wave", match=["wave"], kind=Kind.WAVEFORM),
+        ClassSettings(name="text", match=["**"], kind=Kind.TEXT),
+    ]
+    found = fold_of(
+        classes, Row("mode", START_US, 3.0), Row("job", START_US, text="4711"), Row("wave", START_US, text="[1]")
+    )
+
+    read = samples(page(classes, found))
+
+    assert {(one.name, one.labels["sensor"], one.labels["state"]) for one in read} == {
+        ("millstream_sensor_state", "mode", "3"),
+        ("millstream_sensor_state", "job", "4711"),
+    }
+
+
+def test_an_enum_that_changes_from_text_to_number_shows_the_number() -> None:
+    found = fold_of(list(PLANT), Row("mode", START_US, text="run"), Row("mode", START_US + 1, 3.0))
+    apart = fold_log(
+        plan_of(*PLANT),
+        [
+            Batch(START_US + S_US, (Row("a/mode", START_US, text="run"),)),
+            Batch(START_US + S_US, (Row("a/mode", START_US + 1, 3.0),)),
+        ],
+    )
+
+    for fold in (found, apart.fold):
+        assert [one.labels["state"] for one in samples(page(list(PLANT), fold)) if "state" in one.labels] == ["3"]
+
+
+def test_levels_are_labels_and_a_deeper_path_keeps_all_its_names() -> None:
+    paths = ("t", "s/t", "s/l/t", "s/l/m/t", "s/l/m/x/y/t")
+    found = fold_of([EVERYTHING_ELSE], *(Row(path, START_US, 1.0) for path in paths))
+
+    labels = {
+        one.labels["sensor"]: {name: one.labels.get(name) for name in LEVELS}
+        for one in samples(page([EVERYTHING_ELSE], found))
+        if one.name == "millstream_sensor_value"
+    }
+
+    assert labels["t"] == {"site": None, "line": None, "machine": None, "quantity": "t"}
+    assert labels["s/l/t"] == {"site": "s", "line": "l", "machine": None, "quantity": "t"}
+    assert labels["s/l/m/x/y/t"] == {"site": "s", "line": "l", "machine": "m/x/y", "quantity": "t"}
+    assert page([EVERYTHING_ELSE], found, levels=[]).count('_value{sensor="t"} 1.0') == 1
