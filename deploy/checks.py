@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.topics import try_topics
+from deploy.topics import MissingTopicsError, try_topics
 from ingest.contract.errors import ReconnectError, StopError
 from ingest.contract.settings import Settings
 from ingest.mqtt import MqttLink
@@ -80,9 +80,11 @@ async def check_kafka(settings: Settings) -> list[Finding]:
         topics = await asyncio.wait_for(try_topics(settings.kafka, create=False), _TIMEOUT_S)
     except (ReconnectError, TimeoutError) as error:
         return [Finding("kafka", False, f"{where}: {str(error) or 'no answer'}")]
+    except MissingTopicsError as error:
+        if settings.kafka.topics.create:
+            return [Finding("kafka", None, f"{where}: reached; the daemons will create the topics")]
+        return [Finding("kafka", False, str(error))]
     except StopError as error:
-        missing = "are missing" in str(error) and settings.kafka.topics.create
-        said = f"{error}" if not missing else f"{where}: reached; the daemons will create the topics"
-        return [Finding("kafka", None if missing else False, said)]
+        return [Finding("kafka", False, str(error))]
     found = [Finding("kafka", True, f"{where}: reached; {topics.readings} partitions of readings")]
     return found + [Finding("kafka", None, remark) for remark in topics.remarks]

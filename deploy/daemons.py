@@ -15,7 +15,7 @@ from deploy.topics import ensure_topics
 from ingest.batcher import Route
 from ingest.contract.clock import SystemClock
 from ingest.contract.errors import StopError
-from ingest.contract.http import serve
+from ingest.contract.http import Complaints, serve
 from ingest.contract.log_writer import LogWriter
 from ingest.contract.observe import expose, log, new_registry
 from ingest.contract.readings import MIN_TS_US
@@ -29,8 +29,6 @@ from ingest.mqtt import MqttLink, Subscription
 _DRAIN_S = 10.0
 # A client library that waits for brokers cannot be waited for: everything unconfirmed is replayed anyway.
 _HARD_EXIT_S = 25.0
-
-Starting = Callable[[], list[str]]
 
 
 async def run_gateway(settings: Settings) -> None:
@@ -66,18 +64,19 @@ async def run_gateway(settings: Settings) -> None:
             gateway.link = MqttLink(
                 settings.mqtt, gateway, subscriptions, max_payload_bytes=settings.gateway.max_payload_bytes
             )
-            await _first_to_end(gateway.link.run(), gateway.run())
-
-        try:
-            await until_signal(work())
-        finally:
-            left = 0
-            if gateway is not None and gateway.link is not None:
+            connection, flushing = asyncio.create_task(gateway.link.run()), asyncio.create_task(gateway.run())
+            try:
+                await asyncio.wait([connection, flushing], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                # The connection lives on until what it brought is confirmed and acknowledged.
                 gateway.link.pause()
                 left = await gateway.drain(_DRAIN_S)
                 await gateway.link.close()
-            await writer.close()
-            events.stopped(left)
+                await writer.close()
+                events.stopped(left)
+                await _end(connection, flushing)
+
+        await until_signal(work())
 
 
 async def run_worker(settings: Settings) -> None:
@@ -112,7 +111,7 @@ async def run_worker(settings: Settings) -> None:
         "/metrics": lambda: expose(registry),
         "/metrics/sensors": sensors,
     }
-    unhealthy: Starting = lambda: [] if worker is None else worker.unhealthy()  # noqa: E731
+    unhealthy: Complaints = lambda: [] if worker is None else worker.unhealthy()  # noqa: E731
     async with serve(settings.worker.http, pages, unhealthy, unready) as url:
         events.listening(url)
 
@@ -140,16 +139,22 @@ def _remark(part: str, remarks: tuple[str, ...]) -> None:
         log(part).warning(remark)
 
 
-async def _first_to_end(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all; when one ends or fails, end the others."""
-    async with asyncio.TaskGroup() as group:
-        for one in work:
-            group.create_task(one)
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel what still runs; raise what one failed with."""
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run until it ends, fails, or SIGINT or SIGTERM asks for the end; a second signal does not wait."""
+    """Run until it ends, fails, or SIGINT or SIGTERM asks for the end; a second signal does not wait.
+
+    Raises StopError for an exception that nobody waits for: a daemon that goes on after one does half its work.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    unexpected: list[str] = []
 
     def stop() -> None:
         if task.cancelling():
@@ -159,7 +164,17 @@ async def until_signal(work: Coroutine[Any, Any, None]) -> None:
         watchdog.start()
         task.cancel()
 
+    def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        log("daemon").error("unexpected", message=context["message"], exc_info=error)
+        unexpected.append(f"{context['message']}: {error!r}")
+        if not task.done() and not task.cancelling():
+            stop()
+
+    loop.set_exception_handler(fail)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    if unexpected:
+        raise StopError(f"a defect, please report it: {unexpected[0]}")

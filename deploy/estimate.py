@@ -32,7 +32,7 @@ def series_of(one: ClassSettings) -> int:
 
 
 def estimate(settings: Settings, sensors: int) -> Estimate:
-    """The worst case: every sensor in the class with the most series. Raises SettingsError (windows do not fit)."""
+    """The worst case: every sensor in the class with the most series."""
     plan = make_plan(
         settings.classes, model_registry(), max_sensors=settings.plant.max_sensors, future_us=settings.worker.future
     )

@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from ingest.contract.errors import IncompatibleError, QuarantineError, ReconnectError, StopError
 from ingest.contract.kafka_client import Backoff, client_options
@@ -23,7 +23,11 @@ from ingest.contract.settings import KafkaSettings, TopicSettings
 from ingest.contract.wire import envelope_of
 
 _TIMEOUT_S = 20.0
-_UNKNOWN_TOPIC = 3
+_LAST_RECORDS_S = 5.0
+
+
+class MissingTopicsError(StopError):
+    """Topics are not there, and the settings do not allow to create them (or nobody asked to)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +69,15 @@ async def try_topics(kafka: KafkaSettings, *, create: bool | None = None) -> Top
 
 async def _check(admin: Any, kafka: KafkaSettings, create: bool) -> Topics:
     wanted: list[TopicSettings] = [kafka.topics.readings, kafka.topics.alerts, kafka.topics.quarantine]
-    counts = await _counts(admin, wanted)
-    missing = [one for one in wanted if one.name not in counts]
-    if missing:
+    # Asked for by name, a missing topic is created by most brokers, with one partition; so ask for all of them.
+    there = set(await admin.list_topics())
+    missing = [one for one in wanted if one.name not in there]
+    if missing and not create:
         names = ", ".join(one.name for one in missing)
-        if not create:
-            raise StopError(f"topics are missing: {names}; create them, or set kafka.topics.create = true")
-        with contextlib.suppress(TopicAlreadyExistsError):
-            await admin.create_topics([_new(one, compacted=one is kafka.topics.alerts) for one in missing])
-        while len(counts) < len(wanted):
-            await asyncio.sleep(0.05)
-            counts = await _counts(admin, wanted)
+        raise MissingTopicsError(f"topics are missing: {names}; create them, or set kafka.topics.create = true")
+    if missing:
+        await _create(admin, [_new(one, compacted=one is kafka.topics.alerts) for one in missing])
+    counts = await _counts(admin, wanted)
     readings = kafka.topics.readings
     if counts[readings.name] != readings.partitions:
         raise IncompatibleError(
@@ -89,12 +91,29 @@ async def _check(admin: Any, kafka: KafkaSettings, create: bool) -> Topics:
     return Topics(readings_count, alerts_count, quarantine_count, tuple(remarks))
 
 
+async def _create(admin: Any, topics: list[NewTopic]) -> None:
+    try:
+        answer = await admin.create_topics(topics)
+    except AttributeError:
+        return  # an embedded cluster has no controller; asking for the topics by name creates them
+    for name, code, *message in answer.topic_errors:
+        error = for_code(code)
+        if code == 0 or error is TopicAlreadyExistsError:
+            continue
+        said = next((one for one in message if one), None) or error.description
+        if error.retriable:
+            raise ReconnectError(f"topic {name}: {said}")
+        raise StopError(f"Kafka does not create topic {name}: {said}")
+
+
 async def _counts(admin: Any, wanted: list[TopicSettings]) -> dict[str, int]:
-    described = await admin.describe_topics([one.name for one in wanted])
-    for one in described:
-        if one["error_code"] not in (0, _UNKNOWN_TOPIC):
-            raise ReconnectError(f"topic {one['topic']}: Kafka's error code {one['error_code']}")
-    return {one["topic"]: len(one["partitions"]) for one in described if not one["error_code"]}
+    """Partitions of topics that exist; one that was just made may take a moment to be known everywhere."""
+    while True:
+        described = await admin.describe_topics([one.name for one in wanted])
+        found = {one["topic"]: len(one["partitions"]) for one in described if not one["error_code"]}
+        if len(found) == len(wanted):
+            return found
+        await asyncio.sleep(0.05)
 
 
 def _new(one: TopicSettings, *, compacted: bool) -> NewTopic:
@@ -124,8 +143,10 @@ async def _check_last_records(kafka: KafkaSettings, readings: TopicSettings) -> 
         for at in filled:
             consumer.seek(at, ends[at] - 1)
         waiting = set(filled)
-        while waiting:
-            for at, records in (await consumer.getmany(timeout_ms=1000)).items():
+        until_s = asyncio.get_running_loop().time() + _LAST_RECORDS_S
+        # The last offset of a partition may hold no record (a marker, a record that was compacted away).
+        while waiting and asyncio.get_running_loop().time() < until_s:
+            for at, records in (await consumer.getmany(timeout_ms=500)).items():
                 waiting.discard(at)
                 _check_record(records[-1], readings)
     finally:

@@ -15,7 +15,9 @@ import numpy as np
 
 from ingest.batcher import Batch, Batcher, Route
 from ingest.contract.clock import Clock
+from ingest.contract.errors import QuarantineError
 from ingest.contract.log_writer import LogWriter, Outgoing
+from ingest.contract.quarantine import quarantine_record
 from ingest.contract.readings import Readings
 from ingest.contract.settings import Settings
 from ingest.contract.wire import ARROW, Envelope, HeaderList, Kind, encode_readings, headers_of
@@ -24,7 +26,6 @@ from ingest.gateway_events import GatewayEvents
 from ingest.ledger import AckLedger, Ticket
 from ingest.mqtt import MqttLink
 from ingest.packets import Burst
-from ingest.quarantine import quarantine_record
 
 # QoS 0, and MQTT 3.1.1 brokers with a large window, know no Receive Maximum: beyond this multiple of it, stop reading.
 _PAUSE_AT = 2
@@ -64,7 +65,7 @@ class Gateway:
         self._paused = False
         self._high_water = _PAUSE_AT * max(settings.mqtt.receive_maximum, settings.gateway.max_batch)
         self.link: MqttLink | None = None
-        events.watch(lambda: self.in_flight, lambda: self._batcher.sensors)
+        events.watch(lambda: len(self._pending), lambda: self._batcher.sensors)
 
     @property
     def in_flight(self) -> int:
@@ -161,7 +162,13 @@ class Gateway:
         found: dict[int, list[Outgoing]] = {}
         for refused in batch.refused:
             partition, record = quarantine_record(
-                refused, self._settings.mqtt.client_id, batch.arrival_us, self._quarantine_partitions
+                refused.topic,
+                refused.payload,
+                QuarantineError(refused.reason, refused.detail),
+                route=refused.route,
+                source=self._settings.mqtt.client_id,
+                arrival_us=batch.arrival_us,
+                partitions=self._quarantine_partitions,
             )
             found.setdefault(partition, []).append(record)
         if batch.refused:

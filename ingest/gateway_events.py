@@ -11,10 +11,7 @@ from ingest.contract.observe import log
 
 
 class GatewayEvents:
-    """Log lines and metrics of the gateway. The ledger, per route and in messages:
-
-    received = produced + quarantined + in flight.
-    """
+    """Log lines and metrics of the gateway. The ledger, in messages: received = produced + quarantined + in flight."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._log = log("gateway")
@@ -31,6 +28,7 @@ class GatewayEvents:
             "messages_quarantined", "Messages set aside in the quarantine topic, confirmed by Kafka.", "route", "reason"
         )
         self._in_flight = gauge("messages_in_flight", "Messages received and neither produced nor quarantined yet.")
+        self._waiting = gauge("messages_waiting", "Messages that wait for company, not counted as received yet.")
         self._acknowledged = counter("messages_acknowledged", "PUBACKs sent.")
         self._readings = counter("readings_produced", "Readings that Kafka has confirmed.")
         self._records = counter("records_produced", "Kafka records of readings confirmed.")
@@ -41,9 +39,9 @@ class GatewayEvents:
         self._retries = counter("kafka_write_failures", "Records that Kafka did not confirm and that were sent again.")
         self._paused = gauge("mqtt_paused", "1 while reading from MQTT is stopped because too much is in flight.")
 
-    def watch(self, in_flight: Callable[[], float], sensors: Callable[[], float]) -> None:
+    def watch(self, waiting: Callable[[], float], sensors: Callable[[], float]) -> None:
         """Read these when metrics are read."""
-        self._in_flight.set_function(in_flight)
+        self._waiting.set_function(waiting)
         self._sensors.set_function(sensors)
 
     def starting(self, broker: str, filters: list[str], kafka: str) -> None:
@@ -69,6 +67,10 @@ class GatewayEvents:
         """No broker answered."""
         self._log.warning("kafka not reachable", reason=reason, retry_in_s=round(retry_in_s, 1))
 
+    def write_stalled(self, topic: str, partition: int, for_s: float) -> None:
+        """A record has had no answer for so long; it is still waited for."""
+        self._log.warning("kafka does not answer", topic=topic, partition=partition, for_s=round(for_s, 1))
+
     def write_failed(self, topic: str, partition: int, reason: str, retry_in_s: float) -> None:
         """A record was not confirmed; it will be sent again."""
         self._retries.inc()
@@ -80,6 +82,7 @@ class GatewayEvents:
         """Messages were decoded."""
         for route, count in batch.received.items():
             self._received.labels(route).inc(count)
+            self._in_flight.inc(count)
 
     def batch_confirmed(self, batch: Batch, payload_bytes: int) -> None:
         """All of a batch is in Kafka."""
@@ -89,6 +92,7 @@ class GatewayEvents:
             aside[route] = aside.get(route, 0) + count
         for route, count in batch.received.items():
             self._produced.labels(route).inc(count - aside.get(route, 0))
+            self._in_flight.dec(count)
         self._readings.inc(sum(len(readings) for _, readings in batch.blocks))
         self._records.inc(len(batch.blocks))
         self._bytes.inc(payload_bytes)

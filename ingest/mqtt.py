@@ -70,6 +70,7 @@ class _BulkClient(paho.Client):
     reader: PacketReader
     on_burst: Callable[[Burst], None]
     last_read_bytes = 0
+    wrong = ""
     _fed = b""
     _fed_at = 0
 
@@ -92,10 +93,13 @@ class _BulkClient(paho.Client):
                     break
         except BlockingIOError:
             pass
-        except (OSError, ReconnectError):
+        except (OSError, ReconnectError) as error:
+            self.wrong = str(error)
             rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
-        if len(burst):
-            self.on_burst(burst)
+        finally:
+            # Whatever else went wrong: what was taken out of the socket is taken over.
+            if len(burst):
+                self.on_burst(burst)
         return rc
 
     def _pending_bytes(self) -> bool:
@@ -149,6 +153,7 @@ class MqttLink:
         self._persistent = persistent
         self._max_payload_bytes = max_payload_bytes
         self._version5 = settings.protocol != "3.1.1"
+        self._knows_5 = True
         self._client: _BulkClient | None = None
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
@@ -157,6 +162,7 @@ class MqttLink:
         self._paused = False
         self._closing = False
         self._session_present = False
+        self._agreed = False
         self.epoch = 0
         self.is_up = False
 
@@ -168,7 +174,7 @@ class MqttLink:
         try:
             while True:
                 try:
-                    await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
+                    await self._connect()
                     backoff_s = 0.0
                     reason = await self._serve()
                 except TimeoutError:
@@ -256,6 +262,10 @@ class MqttLink:
     async def _connect(self) -> None:
         """From nothing to subscribed. Raises OSError or ReconnectError."""
         settings = self._settings
+        if self._agreed and not self._version5 and self._knows_5 and settings.protocol == "auto" and self._persistent:
+            # 3.1.1 was what worked after a hang-up, which may have had another reason.
+            self._version5, self._client = True, None
+        self._agreed = False
         if self._client is None:
             self._client = self._new_client()
         client = self._client
@@ -272,7 +282,8 @@ class MqttLink:
                 properties.SessionExpiryInterval = min(settings.session_expiry // 1_000_000, 0xFFFFFFFF)
             extra = {"clean_start": not self._persistent, "properties": properties}
         keepalive_s = max(1, settings.keepalive // 1_000_000)
-        # Name look-up, TCP and TLS block, so they have a thread; paho touches no socket of ours before it returns.
+        # Name look-up, TCP and TLS block, so they have a thread. It is waited for however long it takes: abandoned, it
+        # would swap the socket under a later connection.
         await asyncio.to_thread(client.connect, settings.host, settings.port, keepalive_s, **extra)
         self._socket = client.socket()
         if self._socket is None:
@@ -281,18 +292,25 @@ class MqttLink:
         self._loop.add_reader(self._socket, self._readable)
         self._arm_writer()
         try:
-            session_present = await self._up
+            session_present = await asyncio.wait_for(self._up, CONNECT_TIMEOUT_S)
         except ReconnectError as error:
-            if self._version5 and self._settings.protocol == "auto" and self._speaks_no_5(error):
-                self._version5, self._client = False, None
+            self._fall_back(error)
             raise
-        self.is_up = True
+        self.is_up = self._agreed = True
         self._receiver.connected(self.epoch, "5" if self._version5 else "3.1.1", session_present)
 
-    @staticmethod
-    def _speaks_no_5(error: ReconnectError) -> bool:
-        # Old brokers either say so or hang up on the unknown protocol level.
-        return str(error) in _UNSUPPORTED_PROTOCOL or "before it was accepted" in str(error)
+    def _fall_back(self, error: ReconnectError) -> None:
+        """After a refusal: which protocol to try next.
+
+        Old brokers either say that they do not know MQTT 5, or hang up on it; but a broker that is just starting, or a
+        load balancer without one, hangs up too. So a hang-up is answered with one try of 3.1.1, and then with 5 again.
+        """
+        if self._settings.protocol != "auto":
+            return
+        if self._version5 and str(error) in _UNSUPPORTED_PROTOCOL:
+            self._knows_5 = False
+        if self._version5 or self._knows_5:
+            self._version5, self._client = not self._version5, None
 
     async def _serve(self) -> str:
         """Keep-alive, until the connection is lost; returns why."""
@@ -348,8 +366,9 @@ class MqttLink:
         else:
             self._up.set_result(self._session_present)
 
-    def _on_disconnect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._loop.call_soon_threadsafe(self._lost, str(reason))
+    def _on_disconnect(self, client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        said, client.wrong = client.wrong or str(reason), ""
+        self._loop.call_soon_threadsafe(self._lost, said)
 
     def _lost(self, reason: str) -> None:
         self.is_up = False

@@ -134,13 +134,29 @@ class PacketReader:
         return buffer[at:], 2
 
     def _begin_oversized(self, buffer: bytes, at: int, body: int, stop: int, burst: Burst) -> tuple[bytes, int]:
-        """Keep the head of a packet that is too large, with a payload one byte over the limit; pass over the rest."""
-        keep = _PREFIX_BYTES + self._max_payload_bytes
+        """Keep topic, id and one byte more of the payload than allowed; pass over the rest of the packet."""
+        limit = self._max_payload_bytes + 1
+        keep = _PREFIX_BYTES + limit
         if len(buffer) - body < keep:
             return buffer[at:], body - at + keep
-        whole = buffer[body : body + keep]
-        head = PacketReader(version5=self._version5, max_payload_bytes=self._max_payload_bytes)
-        head.feed(bytes([buffer[at]]) + _encode_varint(len(whole)) + whole, burst)
+        whole, first = buffer[body : body + keep], buffer[at]
+        topic_end = 2 + ((whole[0] << 8) | whole[1])
+        if topic_end == 2:
+            raise ReconnectError("a topic alias, which was not offered")
+        if first & _QOS_BITS not in (0, _QOS_1):
+            raise ReconnectError("a message of QoS 2, which was not subscribed")
+        rest = topic_end + (2 if first & _QOS_BITS else 0)
+        payload_at = rest
+        if self._version5:
+            found = _varint(whole, rest, keep)
+            payload_at = keep if found is None else found[0] + found[1]
+        # Properties alone may be larger than all that is kept. It is too large in any case, and that has to show.
+        payload = whole[payload_at : payload_at + limit]
+        burst.topics.append(whole[2:topic_end])
+        burst.payloads.append(payload if len(payload) == limit else whole[rest : rest + limit])
+        burst.first.append(first)
+        if first & _QOS_BITS:
+            burst.mids.append(whole[topic_end:rest])
         self._skip = max(0, stop - len(buffer))
         return buffer[stop:], 2
 
@@ -156,12 +172,3 @@ def _varint(buffer: bytes, at: int, end: int) -> tuple[int, int] | None:
         if byte < 128:
             return value, at + place + 1
     raise ReconnectError("a packet length of more than four bytes")
-
-
-def _encode_varint(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        value, low = value >> 7, value & 127
-        out.append(low | (128 if value else 0))
-        if not value:
-            return bytes(out)

@@ -48,11 +48,15 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the log of a partition holds: offsets [begin, end), and the group's committed one."""
+    """What the log of a partition holds: offsets [begin, end), and the group's committed one.
+
+    committed_at_us: the partition's clock at that commit; None if it is not known.
+    """
 
     begin: int
     end: int
     committed: int | None
+    committed_at_us: int | None = None
 
 
 class OutOfRangeError(ReconnectError):
@@ -153,7 +157,12 @@ class LogConsumer:
         at = self._at(partition)
         begin = (await self._guarded(self._consumer.beginning_offsets([at])))[at]
         end = (await self._guarded(self._consumer.end_offsets([at])))[at]
-        return Bounds(begin, end, await self._guarded(self._consumer.committed(at)))
+        # `committed()` gives the offset only; the metadata beside it is as much part of the commit.
+        found = (await self._guarded(self._consumer._coordinator.fetch_committed_offsets([at]))).get(at)
+        if found is None or found.offset < 0:
+            return Bounds(begin, end, None)
+        when = found.metadata or ""
+        return Bounds(begin, end, found.offset, int(when) if when.isdecimal() else None)
 
     async def offset_since(self, partition: int, since_us: int) -> int | None:
         """The first offset that arrived at or after a time; None if none did. Raises ReconnectError."""
@@ -177,9 +186,9 @@ class LogConsumer:
             return None
         return None if highwater is None else max(0, highwater - next_offset)
 
-    async def commit(self, offsets: Mapping[int, int], metadata: str) -> None:
-        """Commit next offsets. Raises ReconnectError when the group refuses or cannot be reached."""
-        wanted = {self._at(partition): OffsetAndMetadata(offset, metadata) for partition, offset in offsets.items()}
+    async def commit(self, offsets: Mapping[int, tuple[int, int]]) -> None:
+        """Commit (next offset, partition's clock in µs). Raises ReconnectError when it fails or is refused."""
+        wanted = {self._at(at): OffsetAndMetadata(offset, str(now_us)) for at, (offset, now_us) in offsets.items()}
         try:
             await self._guarded(self._consumer.commit(wanted))
         except (CommitFailedError, IllegalStateError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ingest.contract.clock import Clock
 from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import Backoff
 from ingest.contract.log_writer import LogWriter, Outgoing
+from ingest.contract.quarantine import quarantine_record
 from ingest.contract.readings import Readings, Words
 from ingest.contract.sensors import labels_of
 from ingest.contract.settings import Settings
@@ -70,6 +70,7 @@ class Worker:
         self._round_s = clock.monotonic_s()
         self._reachable = False
         self._tick_seq = 0
+        self._failure: BaseException | None = None
         events.watch(
             lambda: sum(len(one.fold.state.names) for one in self._owned.values()),
             lambda: sum(one.fold.state.nbytes() for one in self._owned.values()),
@@ -85,7 +86,8 @@ class Worker:
     def _begin_anew(self, partitions: set[int]) -> None:
         for partition in partitions:
             owned = self._owned[partition] = OwnedPartition(PartitionFold(self._plan, self._partitions))
-            self._restoring[partition] = asyncio.create_task(self._restore(partition, owned))
+            task = self._restoring[partition] = asyncio.create_task(self._restore(partition, owned))
+            task.add_done_callback(self._ended)
 
     async def revoked(self, partitions: set[int]) -> None:
         """Partitions go: finish the turn, commit them, forget them."""
@@ -128,7 +130,9 @@ class Worker:
             # Retention overtook us, or the topic was made anew: say so, and take all there is.
             self._events.gap(partition, bounds.committed, bounds.begin)
             return bounds.begin, bounds.begin
-        since = await self._consumer.offset_since(partition, self._clock.now_us() - self._settings.worker.rebuild)
+        # From the commit back, not from now: after a long stop, the past that counts is the one before it.
+        before_us = bounds.committed_at_us or self._clock.now_us()
+        since = await self._consumer.offset_since(partition, before_us - self._settings.worker.rebuild)
         begin = bounds.committed if since is None else min(since, bounds.committed)
         return max(begin, bounds.begin), bounds.committed
 
@@ -147,6 +151,8 @@ class Worker:
 
     async def _round(self) -> None:
         self._round_s = self._clock.monotonic_s()
+        if self._failure is not None:
+            raise self._failure
         try:
             found = await self._consumer.poll(_POLL_S)
             self._reachable = True
@@ -171,6 +177,11 @@ class Worker:
                 await self._commit(set(self._owned))
         self._tick_quiet_partitions()
         self._report()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # What a task of ours did not expect must not leave a partition silently behind.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
 
     def _is_ready(self, partition: int) -> bool:
         owned = self._owned.get(partition)
@@ -205,7 +216,8 @@ class Worker:
                     )
                     alerts.setdefault(alerts_partition(one.sensor, self._alerts_partitions), []).append(record)
             for bad in outcome.unreadable:
-                aside.setdefault(partition % self._quarantine_partitions, []).append(self._set_aside(partition, bad))
+                number, record = self._set_aside(partition, bad)
+                aside.setdefault(number, []).append(record)
         topics = self._settings.kafka.topics
         await asyncio.gather(
             *(self._writer.write(topics.alerts.name, partition, records) for partition, records in alerts.items()),
@@ -216,17 +228,17 @@ class Worker:
                 for one in effects.transitions:
                     self._events.published(one)
 
-    def _set_aside(self, partition: int, bad: Unreadable) -> Outgoing:
+    def _set_aside(self, partition: int, bad: Unreadable) -> tuple[int, Outgoing]:
         self._events.quarantined(partition, bad.record.offset, bad.error.detail)
         topic = self._settings.kafka.topics.readings.name
-        return Outgoing(
-            bad.record.value,
-            b"%s/%d" % (topic.encode(), partition),
-            [
-                ("reason", bad.error.reason.encode()),
-                ("detail", bad.error.detail[:500].encode(errors="replace")),
-                ("record", str(PurePosixPath(topic, str(partition), str(bad.record.offset))).encode()),
-            ],
+        return quarantine_record(
+            f"{topic}/{partition}/{bad.record.offset}".encode(),
+            bad.record.value or b"",
+            bad.error,
+            route=topic,
+            source=self._settings.worker.group,
+            arrival_us=self._clock.now_us(),
+            partitions=self._quarantine_partitions,
         )
 
     async def _commit(self, partitions: Iterable[int]) -> None:
@@ -237,16 +249,17 @@ class Worker:
             owned = self._owned.get(partition)
             # While rebuilding, the old commit stands: what follows it has not been published yet.
             if owned is not None and owned.ready and owned.said > max(owned.committed, owned.live_from):
-                moved[partition] = owned.said
+                moved[partition] = (owned.said, owned.fold.state.now_us)
         if not moved:
             return
         try:
-            await self._consumer.commit(moved, f"partitions={self._partitions}")
+            await self._consumer.commit(moved)
         except ReconnectError as error:
             self._events.commit_failed(str(error))
             return
-        for partition, offset in moved.items():
-            self._owned[partition].committed = offset
+        for partition, (offset, _) in moved.items():
+            if (owned := self._owned.get(partition)) is not None:
+                owned.committed = offset
         self._events.committed(len(moved))
 
     # --- time passes ------------------------------------------------------------------------------------------------
@@ -260,7 +273,8 @@ class Worker:
             if self._consumer.behind(partition, owned.fold.state.next_offset) != 0:
                 continue
             owned.heard_s = now_s  # the next tick is due a tick from now, whether this one arrives or not
-            self._ticks[partition] = asyncio.create_task(self._tick(partition))
+            task = self._ticks[partition] = asyncio.create_task(self._tick(partition))
+            task.add_done_callback(self._ended)
 
     async def _tick(self, partition: int) -> None:
         now_us = self._clock.now_us()
@@ -309,6 +323,8 @@ class Worker:
 
     def unhealthy(self) -> list[str]:
         """For /healthz: only what a restart would mend."""
+        if not self._reachable or self._writer.failing:
+            return []  # a restart would not bring Kafka back
         idle_s = self._clock.monotonic_s() - self._round_s
         return [f"no progress for {idle_s:.0f} s"] if self._compiled and idle_s > _STUCK_S else []
 

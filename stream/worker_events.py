@@ -64,6 +64,10 @@ class WorkerEvents:
         """No broker answered."""
         self._log.warning("kafka not reachable", reason=reason, retry_in_s=round(retry_in_s, 1))
 
+    def write_stalled(self, topic: str, partition: int, for_s: float) -> None:
+        """A record has had no answer for so long; it is still waited for."""
+        self._log.warning("kafka does not answer", topic=topic, partition=partition, for_s=round(for_s, 1))
+
     def write_failed(self, topic: str, partition: int, reason: str, retry_in_s: float) -> None:
         """A record was not confirmed; it will be sent again."""
         self._retries.inc()

@@ -5,7 +5,6 @@ MillstreamError
 │   ├── SettingsError     every mistake in the settings, at once
 │   └── IncompatibleError another version's or another layout's data
 ├── ReconnectError    the connection is gone: connect again, with back-off
-├── WaitError         not now: keep what you have, try the same again later
 └── QuarantineError   this piece of data is bad: set it aside with `reason`, go on with the next
 """
 
@@ -36,10 +35,6 @@ class IncompatibleError(StopError):
 
 class ReconnectError(MillstreamError):
     """A connection was lost or refused."""
-
-
-class WaitError(MillstreamError):
-    """The other side cannot take more now."""
 
 
 class Reason(StrEnum):

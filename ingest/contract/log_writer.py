@@ -22,6 +22,7 @@ from ingest.contract.settings import KafkaSettings
 from ingest.contract.wire import HeaderList
 
 _STOP_TIMEOUT_S = 5.0
+_SILENCE_S = 5.0
 # The Kafka client's own accounting of a record's keys, headers and lengths.
 _OVERHEAD_BYTES = 65_536
 
@@ -46,6 +47,10 @@ class WriterEvents(Protocol):
         """A record was not confirmed; it will be sent again."""
         ...
 
+    def write_stalled(self, topic: str, partition: int, for_s: float) -> None:
+        """A record has had no answer for so long; it is still waited for."""
+        ...
+
 
 class LogWriter:
     """A producer that does not give up."""
@@ -57,8 +62,9 @@ class LogWriter:
         self._producer: AIOKafkaProducer | None = None
         self._lanes: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rebuilding = asyncio.Lock()
+        self._closed = False
         self.failing: set[tuple[str, int]] = set()
-        """Partitions whose last try failed."""
+        """Partitions that do not confirm: the last try failed, or has had no answer for some seconds."""
 
     async def start(self) -> None:
         """Connect, with back-off, for as long as it takes."""
@@ -80,11 +86,6 @@ class LogWriter:
             else:
                 self._producer = producer
 
-    async def partitions_of(self, topic: str) -> int:
-        """How many partitions a topic has."""
-        assert self._producer is not None
-        return len(await self._producer.partitions_for(topic))
-
     async def write(self, topic: str, partition: int, records: Sequence[Outgoing]) -> list[int]:
         """Write records of one partition and return their offsets.
 
@@ -95,9 +96,7 @@ class LogWriter:
         # A lock is first come, first served: the order of the calls is the order in the log.
         async with self._lanes[topic, partition]:
             while len(offsets) < len(records):
-                producer = self._producer
-                if producer is None:
-                    raise StopError("the writer is closed")
+                producer = await self._available()
                 try:
                     await self._send(producer, topic, partition, records, offsets)
                 except MessageSizeTooLargeError as error:
@@ -117,9 +116,8 @@ class LogWriter:
                     self.failing.discard((topic, partition))
         return offsets
 
-    @staticmethod
     async def _send(
-        producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Outgoing], offsets: list[int]
+        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Outgoing], offsets: list[int]
     ) -> None:
         """Send what is not confirmed yet; `offsets` grows by what is. Raises the first failure."""
         sent = [
@@ -133,12 +131,26 @@ class LogWriter:
             )
             for one in records[len(offsets) :]
         ]
+        confirmed = asyncio.gather(*sent, return_exceptions=True)
+        # An idempotent producer tries for ever by itself and says nothing; so somebody else has to.
+        done, _ = await asyncio.wait([confirmed], timeout=_SILENCE_S)
+        if not done:
+            self.failing.add((topic, partition))
+            self._events.write_stalled(topic, partition, _SILENCE_S)
         # Shielded: the client's own bookkeeping must not see our cancellation.
-        results = await asyncio.shield(asyncio.gather(*sent, return_exceptions=True))
-        for result in results:
+        for result in await asyncio.shield(confirmed):
             if isinstance(result, BaseException):
                 raise result
             offsets.append(result.offset)
+
+    async def _available(self) -> AIOKafkaProducer:
+        """The producer, once there is one; another lane may be rebuilding it."""
+        while not self._closed:
+            if self._producer is not None:
+                return self._producer
+            async with self._rebuilding:
+                pass
+        raise StopError("the writer is closed")
 
     async def _rebuild(self, broken: AIOKafkaProducer) -> None:
         """Fatal errors (a lost sequence, a fenced id) end a producer, not the stream."""
@@ -150,6 +162,7 @@ class LogWriter:
 
     async def close(self) -> None:
         """Stop; what is not confirmed by now stays unconfirmed."""
+        self._closed = True
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)

@@ -8,10 +8,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.durations import DurationUs
+from ingest.contract.panes import pane_ring
 from ingest.contract.sensors import TopicPattern
 
 _SECOND_US = 1_000_000
@@ -21,7 +31,16 @@ _RESERVED_LABELS = {"sensor", "window", "state", "class", "unit", "le", "quantil
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-Endpoint = Annotated[str, Field(pattern=r"^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")]
+
+
+def _endpoint(text: str) -> str:
+    match = re.fullmatch(r"(?:[^\s:/]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", text)
+    if match is None or not 0 <= int(match[1]) <= 65_535:
+        raise ValueError('an address is "host:port", with a port up to 65535')
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class Section(BaseModel):
@@ -43,7 +62,6 @@ def _hold_against_registry(
 class PlantSettings(Section):
     """The plant as a whole."""
 
-    name: Name = "plant"
     levels: list[str] = ["site", "area", "line", "machine", "quantity"]
     """Names of a path's segments; they become labels."""
     expected_sensors: int = Field(1_000, ge=1, le=10_000_000)
@@ -86,11 +104,17 @@ class MqttSettings(Section):
     tls: TlsSettings = TlsSettings()
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     """`auto` tries MQTT 5 and falls back to 3.1.1."""
-    keepalive: DurationUs = 30 * _SECOND_US
+    keepalive: Annotated[DurationUs, Field(ge=_SECOND_US, le=65_535 * _SECOND_US)] = 30 * _SECOND_US
     session_expiry: DurationUs = 7 * _DAY_US
     """How long the broker keeps messages for an absent gateway (MQTT 5)."""
     receive_maximum: int = Field(20_000, ge=1, le=65_535)
-    """Unacknowledged messages the broker may have under way (MQTT 5): the bound of the gateway's memory."""
+    """Unacknowledged messages the broker may have under way (MQTT 5). At most twice as many are held in memory."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> MqttSettings:
+        if self.password is not None and self.username is None:
+            raise ValueError("a password without a username is not sent: set mqtt.username")
+        return self
 
 
 class RouteSettings(Section):
@@ -104,6 +128,19 @@ class RouteSettings(Section):
     options: dict[str, Any] = {}
     """The decoder's own options."""
     qos: Literal[0, 1] = 1
+
+    @field_validator("topic")
+    @classmethod
+    def _a_pattern(cls, topic: str) -> str:
+        TopicPattern.parse(topic, "any")
+        return topic
+
+    @field_validator("path")
+    @classmethod
+    def _a_path_of_it(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if "topic" in info.data:
+            TopicPattern.parse(info.data["topic"], path)
+        return path
 
     @field_validator("decoder")
     @classmethod
@@ -208,6 +245,15 @@ class ClassSettings(Section):
     def _names_are_models(cls, value: object) -> object:
         return [_as_model(one) for one in value] if isinstance(value, list) else value
 
+    @field_validator("rules")
+    @classmethod
+    def _named_apart(cls, rules: list[RuleSettings]) -> list[RuleSettings]:
+        names = [rule.name for rule in rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are called {name!r}: their alerts could not be told apart")
+        return rules
+
     @field_validator("windows")
     @classmethod
     def _sane_windows(cls, windows: list[int]) -> list[int]:
@@ -286,6 +332,12 @@ class TopicsSettings(Section):
     create: bool = True
     """Create what is missing; otherwise a missing topic is an error."""
 
+    @model_validator(mode="after")
+    def _three(self) -> TopicsSettings:
+        if len({self.readings.name, self.alerts.name, self.quarantine.name}) < 3:
+            raise ValueError("readings, alerts and quarantine are three different topics")
+        return self
+
 
 class KafkaSettings(Section):
     """The log."""
@@ -296,6 +348,12 @@ class KafkaSettings(Section):
     username: str | None = None
     password: SecretStr | None = None
     topics: TopicsSettings = TopicsSettings()
+
+    @model_validator(mode="after")
+    def _somebody(self) -> KafkaSettings:
+        if self.sasl_mechanism is None and (self.username is not None or self.password is not None):
+            raise ValueError("username and password are not sent without kafka.sasl_mechanism: PLAIN or SCRAM-SHA-512")
+        return self
 
     @field_validator("bootstrap", mode="before")
     @classmethod
@@ -311,7 +369,7 @@ class GatewaySettings(Section):
     """How long a reading may wait for company: a record costs the same for one row as for hundreds."""
     max_batch: int = Field(5_000, ge=1, le=100_000)
     max_payload_bytes: int = Field(262_144, ge=64, le=16_777_216)
-    max_record_bytes: int = Field(900_000, ge=16_384, le=16_777_216)
+    max_record_bytes: int = Field(900_000, ge=131_072, le=16_777_216)
     """Below the broker's `message.max.bytes` (1 MiB by default)."""
 
 
@@ -347,6 +405,7 @@ class Settings(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two classes are called {name!r}")
+        pane_ring({window for one in classes for window in one.windows})
         if any("**" in one.match for one in classes):
             return classes
         if EVERYTHING_ELSE.name in names:

@@ -9,6 +9,7 @@ from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
 
 MAX_TEXT = 4_096
+_MAX_QUALITY = 64
 
 _QUALITIES = {
     "good": Quality.GOOD,
@@ -55,10 +56,11 @@ def quality_of(raw: Any) -> tuple[Quality, str]:
     if isinstance(raw, bool):
         return (Quality.GOOD if raw else Quality.BAD), str(raw).lower()
     if isinstance(raw, str):
-        quality = _QUALITIES.get(raw.strip().lower())
+        # A word, not a page of blanks around one: it is kept as it came.
+        quality = _QUALITIES.get(raw.strip().lower()) if len(raw) <= _MAX_QUALITY else None
         if quality is None:
             raise QuarantineError(Reason.QUALITY, "an unknown word for quality")
-        return quality, raw.strip()
+        return quality, raw
     if isinstance(raw, int | float) and raw == raw and 0 <= raw < 2**32 and raw == int(raw):
         code = int(raw)
         if code > 255:  # OPC UA Part 4, 7.39: severity 00 good, 01 uncertain, 10 bad

@@ -33,7 +33,7 @@ EPISODE = np.dtype([("phase", np.int64), ("since_us", np.int64), ("inside_us", n
 
 RULE = np.dtype(
     [
-        ("of_class", np.int64),
+        ("used", np.int64),  # a class may have fewer rules than another
         ("on_score", np.int64),
         ("sign", np.float64),  # +1: above is outside, -1: below is
         ("limit", np.float64),
@@ -128,17 +128,17 @@ def judge_rows(
 ) -> int:
     """Hold each folded row against its class's rules; returns how many events were written.
 
-    episodes: EPISODE, shape (slots, rules); rules: RULE, shape (rules,); events: EVENT, at least rows × rules.
+    episodes: EPISODE, shape (slots, rules); rules: RULE, shape (classes, rules); events: EVENT, at least rows × rules.
     """
     n = 0
     for i in range(slot.size):
         if verdict[i] != FOLDED:
             continue
         at = slot[i]
-        for r in range(rules.size):
-            rule = rules[r]
-            if rule["of_class"] != class_of[at]:
-                continue
+        for r in range(rules.shape[1]):
+            rule = rules[class_of[at], r]
+            if rule["used"] == 0:
+                break
             x = rule["sign"] * (score[i] if rule["on_score"] != 0 else value[i])
             episode = episodes[at, r]
             changed = advance(episode, rule, ts_us[i], x >= rule["limit"], x < rule["clear"])
@@ -161,10 +161,12 @@ def judge_held(
         idle_us = max(0, now_us - row["last_now_us"])
         if idle_us == 0 or idle_us > limit["staleness_us"]:
             continue
-        for r in range(rules.size):
-            rule = rules[r]
+        for r in range(rules.shape[1]):
+            rule = rules[class_of[at], r]
             episode = episodes[at, r]
-            if rule["of_class"] != class_of[at] or episode["phase"] == _NONE:
+            if rule["used"] == 0:
+                break
+            if episode["phase"] == _NONE:
                 continue
             x = rule["sign"] * (row["score"] if rule["on_score"] != 0 else row["last_value"])
             at_us = row["last_us"] + idle_us

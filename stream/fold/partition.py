@@ -60,7 +60,7 @@ class PartitionState:
         self.sensors = np.zeros(_FIRST_SLOTS, SENSOR)
         self.panes = np.zeros((_FIRST_SLOTS, plan.panes), PANE)
         self.panes["id"] = NO_PANE
-        self.episodes = np.zeros((_FIRST_SLOTS, len(plan.rules)), EPISODE)
+        self.episodes = np.zeros((_FIRST_SLOTS, plan.rule_rows.shape[1]), EPISODE)
         self.banks = [np.zeros(_FIRST_SLOTS, used.model.state) for used in plan.models]
 
     def grow(self) -> None:
@@ -133,9 +133,10 @@ class PartitionFold:
         return Effects(record.offset, transitions)
 
     def _pass_time(self, arrival_us: int) -> list[Transition]:
+        """Move the clock; go on with held values' episodes as of the time before, of which all is known now."""
         state = self.state
         before_us, state.now_us = state.now_us, max(state.now_us, arrival_us)
-        if state.now_us // _US_PER_S == before_us // _US_PER_S or not len(self._plan.rules):
+        if state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
         used = len(state.names)
         events = np.empty(int(np.count_nonzero(state.episodes[:used]["phase"])), EVENT)
@@ -143,7 +144,7 @@ class PartitionFold:
         if events.size:
             n = judge_held(
                 state.episodes, self._plan.rule_rows, state.class_of[:used], self._plan.limits, state.sensors,
-                state.now_us, events,
+                before_us, events,
             )  # fmt: skip
         return self._transitions(events[:n])
 
@@ -165,9 +166,9 @@ class PartitionFold:
         keep_scores(state.sensors, slot, verdict, score, scored_by)
         state.counts += np.bincount(verdict, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, np.flatnonzero(reworded))
-        if not len(plan.rules):
+        if not plan.rule_rows.shape[1]:
             return []
-        events = np.empty(rows * len(plan.rules), EVENT)
+        events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict, score,
             scored_by, events,
@@ -216,7 +217,7 @@ class PartitionFold:
         found = []
         for event in events:
             sensor = self.state.names[event["slot"]]
-            rule = self._plan.rules[event["rule"]]
+            rule = self._plan.rules[int(self.state.class_of[event["slot"]])][int(event["rule"])]
             since_us, by = int(event["since_us"]), int(event["scored_by"])
             found.append(
                 Transition(

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.contract.classes import ClassTable, Reporting
-from ingest.contract.errors import SettingsError
+from ingest.contract.panes import pane_ring
 from ingest.contract.registry import Registry
 from ingest.contract.settings import ClassSettings, RuleSettings
 from models.base import Model
@@ -31,10 +30,6 @@ LIMITS = np.dtype(
 
 # Squares of what is folded must stay finite.
 _LARGEST = 1e100
-_PANES_PER_WINDOW = 12
-_MAX_PANES = 2_048
-# Beyond the longest window: the pane being filled, and one for readings that come out of order.
-_SPARE_PANES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,13 +57,14 @@ class Rule:
 class Plan:
     """Everything the fold needs to know of the settings.
 
-    limits: LIMITS, shape (classes,). rule_rows: RULE, parallel to rules. width_us, panes: the ring of panes.
+    limits: LIMITS, shape (classes,). rules: by class. rule_rows: RULE, shape (classes, most rules of a class).
+    width_us, panes: the ring of panes.
     """
 
     classes: ClassTable
     limits: NDArray[Any]
     models: tuple[UsedModel, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[tuple[Rule, ...], ...]
     rule_rows: NDArray[Any]
     width_us: int
     panes: int
@@ -77,7 +73,7 @@ class Plan:
 
 
 def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_sensors: int, future_us: int) -> Plan:
-    """Compile classes. Raises SettingsError when window lengths need more panes than a sensor may have."""
+    """Compile classes. Raises ValueError when window lengths need more panes than a sensor may have."""
     limits = np.zeros(len(classes), LIMITS)
     for row, one in zip(limits, classes, strict=True):
         low, high = one.range
@@ -86,39 +82,25 @@ def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
-    width_us, panes = _ring(sorted({window for one in classes for window in one.windows}))
-    rules = [(index, rule) for index, one in enumerate(classes) if one.kind.numeric for rule in one.rules]
+    width_us, panes = pane_ring({window for one in classes for window in one.windows})
+    rules = [one.rules if one.kind.numeric else [] for one in classes]
+    rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
+    for index, of_class in enumerate(rules):
+        for at, rule in enumerate(of_class):
+            rule_rows[index, at] = _rule_row(rule)
     return Plan(
         classes=ClassTable(classes),
         limits=limits,
         models=_used_models(classes, models),
-        rules=tuple(Rule(rule, _revision(classes[index], rule)) for index, rule in rules),
-        rule_rows=np.array([_rule_row(index, rule) for index, rule in rules], RULE),
+        rules=tuple(
+            tuple(Rule(rule, _revision(one, rule)) for rule in of_class)
+            for one, of_class in zip(classes, rules, strict=True)
+        ),
+        rule_rows=rule_rows,
         width_us=width_us,
         panes=panes,
         max_sensors=max_sensors,
         future_us=future_us,
-    )
-
-
-def _ring(windows_us: list[int]) -> tuple[int, int]:
-    """Pane width and count: at least twelve panes in the shortest window, every window a whole number of panes."""
-    if not windows_us:
-        return 1_000_000, 1
-    shortest_us, longest_us, common_us = windows_us[0], windows_us[-1], gcd(*windows_us)
-    # The widest pane that divides all windows.
-    fewest = -(-_PANES_PER_WINDOW * common_us // shortest_us)
-    for parts in range(fewest, common_us + 1):
-        panes = longest_us // common_us * parts + _SPARE_PANES
-        if panes > _MAX_PANES:
-            break
-        if common_us % parts == 0:
-            return common_us // parts, panes
-    raise SettingsError(
-        [
-            f"class.windows: the lengths together need more than {_MAX_PANES} panes a sensor: bring the shortest and "
-            "the longest closer together, or make them multiples of each other"
-        ]
     )
 
 
@@ -141,15 +123,14 @@ def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> t
     return tuple(used)
 
 
-def _rule_row(index: int, rule: RuleSettings) -> tuple[float, ...]:
+def _rule_row(rule: RuleSettings) -> tuple[float, ...]:
     above = rule.above is not None
     sign = 1.0 if above else -1.0
     limit = sign * (rule.above if rule.above is not None else rule.below or 0.0)
-    return (
-        index, rule.signal == "score", sign, limit, limit - rule.hysteresis, rule.hold, rule.resolve_after
-    )  # fmt: skip
+    return (True, rule.signal == "score", sign, limit, limit - rule.hysteresis, rule.hold, rule.resolve_after)
 
 
 def _revision(one: ClassSettings, rule: RuleSettings) -> str:
-    text = json.dumps([one.name, rule.model_dump(mode="json")], sort_keys=True)
+    # Only what was chosen: a later version's new option must not rename the alerts that are open.
+    text = json.dumps([one.name, rule.model_dump(mode="json", exclude_defaults=True)], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

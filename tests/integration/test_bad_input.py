@@ -126,7 +126,7 @@ def test_all_mistakes_in_the_settings_are_listed_at_once_and_nothing_starts(daem
     done = _millstream(daemon, "--config", str(config))
     assert done.returncode == 2
     assert f'{config}:2: mqtt.prot: no such key (did you mean "port"?)' in done.stderr
-    assert f"{config}:4: route.1: write {{name}}" in done.stderr
+    assert f"{config}:5: route.1.topic: write {{name}}" in done.stderr
     assert f"{config}:9: route.2.decoder: no decoder is called 'jsn' (did you mean \"json\"?)" in done.stderr
     assert f"{config}:12: gateway.linger: a duration is a number with a unit" in done.stderr
     assert "4 mistakes in the settings; nothing was started" in done.stderr

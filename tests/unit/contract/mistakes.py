@@ -54,8 +54,11 @@ BAD: dict[str, tuple[str, str]] = {
         "[kafka.topics.alerts]\nmin_insync_replicas = 2\n",
         "3: kafka.topics.alerts: min_insync_replicas is larger than replication: nothing could ever be written",
     ),
-    "a wildcard": ('[[route]]\ntopic = "g/+"\n', "3: route.2: write {name} or {name...} instead of the wildcard '+'"),
-    "a name that is not there": ('path = "{b}"\n', "1: route.1: path uses {b}, which the topic does not have"),
+    "a wildcard": (
+        '[[route]]\ntopic = "g/+"\n',
+        "4: route.2.topic: write {name} or {name...} instead of the wildcard '+'",
+    ),
+    "a name that is not there": ('path = "{b}"\n', "3: route.1.path: path uses {b}, which the topic does not have"),
     "QoS 2": ("qos = 2\n", "3: route.1.qos: should be 0 or 1"),
     "a decoder": (
         'decoder = "jsn"\n',

@@ -100,6 +100,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         "MILLSTREAM__GATEWAY__LINGER": "1s",
         "MILLSTREAM__PLANT__LEVELS": '["site", "quantity"]',
         "MILLSTREAM__MQTT__TLS__ENABLED": "yes",
+        "MILLSTREAM__MQTT__USERNAME": "gateway",
         "MILLSTREAM__MQTT__PASSWORD": "12345",
         "OTHER__MQTT__PORT": "9",
         "MILLSTREAM_MQTT_PORT": "9",
@@ -151,7 +152,7 @@ def test_a_mistake_in_the_file_is_not_blamed_on_the_environment(tmp_path: Path) 
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 SECRET = "correct horse battery staple"
-SECRETS = f'[mqtt]\nusername = "u"\npassword = "{SECRET}"\n[kafka]\nusername = "u"\npassword = "{SECRET}"\n'
+SECRETS = f'[mqtt]\nusername = "u"\npassword = "{SECRET}"\n[kafka]\nsasl_mechanism = "PLAIN"\nusername = "u"\npassword = "{SECRET}"\n'
 
 
 def test_a_secret_is_in_no_picture_of_the_settings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deploy.compose_file import (
+from tests.deployment.shipped import (
     COMPOSE,
     DAEMONS,
     DEPLOY,
@@ -189,6 +189,14 @@ def test_the_image_copies_what_the_context_has_and_runs_as_nobody_special() -> N
     final = dockerfile.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
     assert 'ENTRYPOINT ["millstream"]' in final
+
+
+def test_secrets_beside_the_compose_file_do_not_get_into_the_image() -> None:
+    for service in SERVICES.values():
+        assert all(one["path"].endswith(".env") for one in service.get("env_file", []))
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    last_allowed = max(number for number, line in enumerate(ignored) if line[:1] == "!")
+    assert "**/*.env" in ignored[last_allowed:]
 
 
 def test_everything_in_the_image_is_held_against_the_lock() -> None:

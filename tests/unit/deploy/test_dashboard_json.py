@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.grafana import panels
 from deploy.grafana.overview import FILE, as_json
-from tests.unit.deploy.compose_file import DEPLOY, read_yaml
+from tests.deployment.shipped import DEPLOY, read_yaml
 
 BOARD: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = BOARD["panels"]

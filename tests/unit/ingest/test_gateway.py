@@ -268,14 +268,14 @@ async def test_a_new_connection_is_paused_too_while_too_much_is_in_flight() -> N
 
 
 async def test_a_large_batch_becomes_several_records_in_order() -> None:
-    bench = Bench(max_batch=2_000, max_record_bytes=16_384)
+    bench = Bench(max_batch=20_000, max_record_bytes=131_072)
     chance = random.Random(1)
-    payloads = [b'{"value":%r}' % chance.random() for _ in range(4_000)]
-    bench.gateway.received(Burst([b"f/a/x"] * 4_000, payloads, [0x32] * 4_000, [b"01"] * 4_000))
+    payloads = [b'{"value":%r}' % chance.random() for _ in range(40_000)]
+    bench.gateway.received(Burst([b"f/a/x"] * 40_000, payloads, [0x32] * 40_000, [b"01"] * 40_000))
     await turn()
     (write,) = bench.log.writes
     assert len(write.records) > 1
-    assert all(record.value is not None and len(record.value) <= 16_384 for record in write.records)
+    assert all(record.value is not None and len(record.value) <= 131_072 for record in write.records)
     values = [value for record in write.records for value in decode_readings(record.value or b"").value.tolist()]
     assert values == [float(payload[9:-1]) for payload in payloads]
     assert [envelope_of(record.headers).seq for record in write.records] == list(range(len(write.records)))

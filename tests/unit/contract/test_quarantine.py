@@ -7,15 +7,19 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.batcher import Refused
-from ingest.contract.errors import Reason
-from ingest.quarantine import MAX_KEPT_BYTES, quarantine_record
+from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.quarantine import MAX_KEPT_BYTES, quarantine_record
 
 NOW_US = 1_700_000_000_123_456
 
 
-def record(refused: Refused, partitions: int = 3) -> tuple[int, bytes, dict[str, bytes]]:
-    partition, outgoing = quarantine_record(refused, "gateway-1", NOW_US, partitions)
+def record(
+    topic: bytes, payload: bytes, reason: Reason, detail: str = "", partitions: int = 3
+) -> tuple[int, bytes, dict[str, bytes]]:
+    error = QuarantineError(reason, detail)
+    partition, outgoing = quarantine_record(
+        topic, payload, error, route="f/{machine}", source="gateway-1", arrival_us=NOW_US, partitions=partitions
+    )
     assert outgoing.value is not None
     assert outgoing.timestamp_ms == NOW_US // 1000
     return partition, outgoing.value, dict(outgoing.headers)
@@ -30,8 +34,7 @@ def record(refused: Refused, partitions: int = 3) -> tuple[int, bytes, dict[str,
     partitions=st.integers(1, 50),
 )
 def test_anything_can_be_set_aside(topic: bytes, payload: bytes, reason: Reason, detail: str, partitions: int) -> None:
-    refused = Refused(topic, payload, "f/{machine}", reason, detail)
-    partition, value, headers = record(refused, partitions)
+    partition, value, headers = record(topic, payload, reason, detail, partitions)
     assert 0 <= partition < partitions
     assert value == payload[:MAX_KEPT_BYTES]
     assert headers["topic"] == topic
@@ -47,7 +50,7 @@ def test_anything_can_be_set_aside(topic: bytes, payload: bytes, reason: Reason,
 
 
 def test_a_noisy_topic_fills_one_partition() -> None:
-    found = {record(Refused(b"f/noisy", b"%d" % at, "r", Reason.SYNTAX, ""), 50)[0] for at in range(20)}
+    found = {record(b"f/noisy", b"%d" % at, Reason.SYNTAX, partitions=50)[0] for at in range(20)}
     assert len(found) == 1
-    spread = {record(Refused(b"f/%d" % at, b"", "r", Reason.EMPTY, ""), 50)[0] for at in range(100)}
+    spread = {record(b"f/%d" % at, b"", Reason.EMPTY, partitions=50)[0] for at in range(100)}
     assert len(spread) > 10
