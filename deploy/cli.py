@@ -1,4 +1,4 @@
-"""The command line: `millstream gateway | worker | simulate | check | up`.
+"""The command line.
 
 Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the settings or the command are wrong.
 """
@@ -6,18 +6,16 @@ Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the set
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from ingest.contract.durations import parse_duration_us
-from ingest.contract.errors import SettingsError, StopError
+from deploy.commands.alerts import alerts
+from deploy.commands.discover import discover
+from deploy.console import OUT, fail, log_at, read, run, seconds
 from ingest.contract.observe import configure_log
-from ingest.contract.settings import Settings
 
 app = typer.Typer(
     help="Streaming processor for factory telemetry: MQTT → Kafka → rolling statistics, anomaly scores, alerts.",
@@ -25,60 +23,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
-
 Config = Annotated[Path, typer.Option("--config", "-c", help="Settings, a TOML file.", metavar="FILE")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")]
 
 
-def _fail(code: int, *lines: str) -> NoReturn:
-    for line in lines:
-        _err.print(line, style="red" if code == 2 else "yellow", markup=False)
-    raise typer.Exit(code)
-
-
-def _settings(path: Path, *, with_models: bool) -> Settings:
-    from deploy.registries import read_settings
-
-    try:
-        return read_settings(path, with_models=with_models)
-    except SettingsError as error:
-        count = len(error.problems)
-        _fail(2, *error.problems, f"{count} mistake{'s' if count > 1 else ''} in the settings; nothing was started")
-
-
-def _log_level(level: str) -> None:
-    if level not in ("debug", "info", "warning", "error"):
-        _fail(2, f"--log-level: {level!r} is none of debug, info, warning, error")
-    configure_log(level)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except* SettingsError as group:
-        _fail(2, *(line for error in _leaves(group) for line in str(error).splitlines()))
-    except* StopError as group:
-        _fail(1, *(str(error) for error in _leaves(group)))
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
-
-
-def _seconds(option: str, text: str | None) -> float | None:
-    try:
-        return None if text is None else parse_duration_us(text) / 1e6
-    except ValueError as error:
-        _fail(2, f"{option}: {error}")
-
-
 def _version(wanted: bool) -> None:
     if wanted:
-        _out.print(f"millstream {version('millstream')}")
+        OUT.print(f"millstream {version('millstream')}")
         raise typer.Exit
 
 
@@ -97,8 +48,8 @@ def gateway(config: Config, log_level: LogLevel = "info") -> None:
     """
     from deploy.daemons import run_gateway
 
-    _log_level(log_level)
-    _run(run_gateway(_settings(config, with_models=False)))
+    log_at(log_level)
+    run(run_gateway(read(config, with_models=False)))
 
 
 @app.command()
@@ -109,8 +60,20 @@ def worker(config: Config, log_level: LogLevel = "info") -> None:
     """
     from deploy.daemons import run_worker
 
-    _log_level(log_level)
-    _run(run_worker(_settings(config, with_models=True)))
+    log_at(log_level)
+    run(run_worker(read(config, with_models=True)))
+
+
+@app.command()
+def notifier(config: Config, log_level: LogLevel = "info") -> None:
+    """Read alerts from Kafka and tell the configured webhooks, signed and retried.
+
+    Example: millstream notifier --config plant.toml
+    """
+    from deploy.commands.notifier import run_notifier
+
+    log_at(log_level)
+    run(run_notifier(read(config, with_models=False)))
 
 
 @app.command()
@@ -127,12 +90,12 @@ def check(
     from deploy.estimate import estimate
 
     configure_log("error")
-    settings = _settings(config, with_models=True)
+    settings = read(config, with_models=True)
     need = estimate(settings, sensors or settings.plant.expected_sensors)
-    _out.print(
+    OUT.print(
         f"settings    ok     {config}: {len(settings.route)} routes, {len(settings.classes)} classes", markup=False
     )
-    _out.print(
+    OUT.print(
         f"estimate    {need.sensors:,} sensors: at most {need.series:,} series on /metrics/sensors, "
         f"{need.state_bytes / 2**20:,.0f} MiB of worker memory ({need.bytes_per_sensor:,} bytes a sensor)"
     )
@@ -143,7 +106,7 @@ def check(
         good = True
         for finding in [await check_mqtt(settings), *await check_kafka(settings)]:
             verdict = {True: "ok", False: "FAILED", None: "note"}[finding.ok]
-            _out.print(f"{finding.what:<11} {verdict:<6} {finding.said}", markup=False)
+            OUT.print(f"{finding.what:<11} {verdict:<6} {finding.said}", markup=False)
             good = good and finding.ok is not False
         return good
 
@@ -173,15 +136,15 @@ def simulate(
     from ingest.contract.clock import SystemClock
     from ingest.simulator.publisher import Play, Publisher
 
-    _log_level(log_level)
-    settings = _settings(config, with_models=False)
+    log_at(log_level)
+    settings = read(config, with_models=False)
     play = Play(
         sensors=sensors,
         seed=seed,
-        period_s=_seconds("--period", period) or 1.0,
-        fault_every_s=_seconds("--fault-every", fault_every) or None,
-        history_s=_seconds("--history", history) or 0.0,
-        duration_s=_seconds("--duration", duration),
+        period_s=seconds("--period", period) or 1.0,
+        fault_every_s=seconds("--fault-every", fault_every) or None,
+        history_s=seconds("--history", history) or 0.0,
+        duration_s=seconds("--duration", duration),
         messages=messages,
         topic_prefix=prefix,
         truth=truth,
@@ -190,9 +153,9 @@ def simulate(
     async def work() -> None:
         publisher = Publisher(settings.mqtt, play, SystemClock())
         await until_signal(publisher.run())
-        _out.print(f"{publisher.sent} messages sent, {publisher.link.unconfirmed} not confirmed by the broker")
+        OUT.print(f"{publisher.sent} messages sent, {publisher.link.unconfirmed} not confirmed by the broker")
 
-    _run(work())
+    run(work())
 
 
 @app.command()
@@ -222,7 +185,7 @@ def up(
     from deploy.up.view import View
 
     if config is None and not simulator:
-        _fail(2, "--no-simulator uses one's own brokers: say which with --config plant.toml")
+        fail(2, "--no-simulator uses one's own brokers: say which with --config plant.toml")
     configure_log("error")
     plan = Plan(
         config=config,
@@ -230,18 +193,22 @@ def up(
         sensors=sensors,
         seed=seed,
         rate_per_s=rate,
-        fault_every_s=_seconds("--fault-every", fault_every) or 10.0,
-        duration_s=_seconds("--duration", duration),
+        fault_every_s=seconds("--fault-every", fault_every) or 10.0,
+        duration_s=seconds("--duration", duration),
         report=report,
     )
 
     async def work() -> None:
-        with View(_out) as view:
+        with View(OUT) as view:
             found = await Run(plan, view).run()
         for line in lines_of(found):
-            _out.print(line, markup=False)
+            OUT.print(line, markup=False)
         if report is not None:
             write_report(found, report)
-        _out.print("stopped")
+        OUT.print("stopped")
 
-    _run(work())
+    run(work())
+
+
+app.command()(discover)
+app.command()(alerts)

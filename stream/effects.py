@@ -6,28 +6,54 @@ a worker that has lost it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from ingest.contract.classes import glob
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.partition import murmur2
+from ingest.contract.settings import ClassSettings, PlantSettings
 from ingest.contract.wire import JSON, SCHEMA_VERSION
 from stream.fold.alerts import Transition
 
 
-def alert_record(
-    transition: Transition, *, partition: int, generation: int, offset: int, labels: dict[str, str]
-) -> Outgoing:
-    """key: the alert's id. value: JSON. Headers: schema, content-type, kind, partition, generation, offset.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a sensor, for those who read its alerts. armed: whether anybody is to be told."""
 
-    partition and offset are those of the readings record that caused it; times are µs UTC in event time.
+    labels: dict[str, str]
+    name: str
+    unit: str
+    class_name: str
+    armed: bool
+
+
+def is_armed(sensor: str, one: ClassSettings, plant: PlantSettings) -> bool:
+    """The class decides, then the plant, for all of it or for parts."""
+    if one.armed is not None:
+        return one.armed
+    return plant.armed or any(glob(pattern).fullmatch(sensor) for pattern in plant.armed_paths)
+
+
+def alert_record(
+    transition: Transition, what: Description, *, partition: int, generation: int, group: str, offset: int
+) -> Outgoing:
+    """key: the alert's id. value: JSON. Headers: schema, content-type, kind, group, partition, generation, offset.
+
+    partition and offset are those of the readings record that caused it, generation that of the worker's group; times
+    are µs UTC in event time.
     """
     value: dict[str, Any] = {
         "id": transition.id,
         "phase": transition.phase.name.lower(),
+        "armed": what.armed,
         "sensor": transition.sensor,
-        "labels": labels,
+        "display_name": what.name or None,
+        "labels": what.labels,
+        "class": what.class_name,
+        "unit": what.unit or None,
         "rule": transition.rule,
         "revision": transition.revision,
         "severity": transition.severity,
@@ -41,6 +67,7 @@ def alert_record(
         ("schema", SCHEMA_VERSION.encode()),
         ("content-type", JSON.encode()),
         ("kind", b"alert"),
+        ("group", group.encode()),
         ("partition", b"%d" % partition),
         ("generation", b"%d" % generation),
         ("offset", b"%d" % offset),

@@ -23,7 +23,7 @@ from ingest.contract.sensors import labels_of
 from ingest.contract.settings import Settings
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from stream.consumer import Bounds, LogConsumer, OutOfRangeError
-from stream.effects import alert_record, alerts_partition
+from stream.effects import Description, alert_record, alerts_partition, is_armed
 from stream.exposition import SensorPage
 from stream.fold.alerts import Phase
 from stream.fold.partition import LogRecord, PartitionFold
@@ -64,7 +64,7 @@ class Worker:
         self._ticks: dict[int, asyncio.Task[None]] = {}
         # Held from a poll's fold to its effects' confirmation, and by commits: a rebalance waits for it.
         self._turn = asyncio.Lock()
-        self._page = SensorPage(settings.classes, settings.plant.levels)
+        self._page = SensorPage(list(plan.classes.classes), settings.plant.levels)
         self._compiled = False
         self._committed_s = clock.monotonic_s()
         self._round_s = clock.monotonic_s()
@@ -210,9 +210,13 @@ class Worker:
                 self._events.gap(partition, *outcome.gap)
             for effects in outcome.effects:
                 for one in effects.transitions:
-                    labels = labels_of(one.sensor, tuple(self._settings.plant.levels))
                     record = alert_record(
-                        one, partition=partition, generation=generation, offset=effects.offset, labels=labels
+                        one,
+                        self._describe(one.sensor),
+                        partition=partition,
+                        generation=generation,
+                        group=self._settings.worker.group,
+                        offset=effects.offset,
                     )
                     alerts.setdefault(alerts_partition(one.sensor, self._alerts_partitions), []).append(record)
             for bad in outcome.unreadable:
@@ -226,7 +230,13 @@ class Worker:
         for outcome in outcomes.values():
             for effects in outcome.effects:
                 for one in effects.transitions:
-                    self._events.published(one)
+                    self._events.published(one, armed=self._describe(one.sensor).armed)
+
+    def _describe(self, sensor: str) -> Description:
+        plant, table = self._settings.plant, self._plan.classes
+        one = table.classes[table.index_of(sensor)]
+        labels = labels_of(sensor, tuple(plant.levels))
+        return Description(labels, table.display_name(sensor), one.unit, one.name, is_armed(sensor, one, plant))
 
     def _set_aside(self, partition: int, bad: Unreadable) -> tuple[int, Outgoing]:
         self._events.quarantined(partition, bad.record.offset, bad.error.detail)

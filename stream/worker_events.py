@@ -32,7 +32,9 @@ class WorkerEvents:
         self._records = counter("records", "Records folded.")
         self._quarantined = counter("records_quarantined", "Records that could not be read, set aside and skipped.")
         self._fold_seconds = counter("fold_seconds", "Time spent folding.")
-        self._transitions = counter("alert_transitions", "Alert transitions published.", "phase")
+        self._transitions = counter(
+            "alert_transitions", 'Alert transitions published; armed="no": nobody is told.', "phase", "armed"
+        )
         self._ticks = counter("ticks", "Ticks written to quiet partitions.")
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._gaps = counter("gap_records", "Records that were deleted before they could be read.")
@@ -127,12 +129,12 @@ class WorkerEvents:
         self._quarantined.inc()
         self._log.warning("record quarantined", partition=partition, offset=offset, detail=detail[:300])
 
-    def published(self, transition: Transition) -> None:
-        """An alert changed its phase, and Kafka has it."""
+    def published(self, transition: Transition, *, armed: bool) -> None:
+        """An alert changed its phase, and Kafka has it. Not armed: nobody is told."""
         phase = transition.phase.name.lower()
-        self._transitions.labels(phase).inc()
+        self._transitions.labels(phase, "yes" if armed else "no").inc()
         self._log.info(
-            f"alert {phase}",
+            f"alert {phase}" if armed else f"would have alerted: {phase}",
             id=transition.id,
             sensor=transition.sensor,
             rule=transition.rule,

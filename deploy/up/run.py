@@ -22,10 +22,12 @@ from deploy.up.alerts import Alerts
 from deploy.up.balance import Balance, balance, read_truth
 from deploy.up.children import Child
 from deploy.up.figures import Reader
+from deploy.up.receiver import Receiver
 from deploy.up.view import View
 from ingest.contract.clock import SystemClock
 from ingest.contract.http import split_endpoint
 from ingest.contract.settings import Settings
+from stream.notify.signing import new_secret
 
 _SHOW_S = 2.0
 _READY_POLL_S = 0.2
@@ -70,17 +72,24 @@ class Run:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="millstream-")))
             config = self._plan.config or stack.enter_context(as_file(files("deploy") / "plants" / "demo.toml"))
-            settings, environment = self._settings(config, stack)
+            secret = new_secret()
+            receiver = Receiver(secret, self._view.say)
             async with AsyncExitStack() as later:
-                http = await later.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
-                return await self._with(folder, config, settings, environment, http)
+                url = await later.enter_async_context(receiver.serve())
+                settings, environment = self._settings(config, folder, url, secret, stack)
+                timeout = aiohttp.ClientTimeout(total=10)
+                http = await later.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+                return await self._with(folder, config, settings, environment, http, receiver)
 
-    def _settings(self, config: Path, stack: ExitStack) -> tuple[Settings, dict[str, str]]:
+    def _settings(
+        self, config: Path, folder: Path, receiver: str, secret: str, stack: ExitStack
+    ) -> tuple[Settings, dict[str, str]]:
         """The settings as the daemons will see them, and the environment that makes them so."""
         own = read_settings(config, with_models=True)
         changes = {
             "GATEWAY__HTTP": f"127.0.0.1:{free_port(split_endpoint(own.gateway.http)[1])}",
             "WORKER__HTTP": f"127.0.0.1:{free_port(split_endpoint(own.worker.http)[1])}",
+            "NOTIFIER__HTTP": f"127.0.0.1:{free_port(split_endpoint(own.notifier.http)[1])}",
         }
         if self._plan.simulator:
             brokers = stack.enter_context(embedded_brokers())
@@ -91,6 +100,9 @@ class Run:
                 "MQTT__PROTOCOL": "3.1.1",
                 "KAFKA__BOOTSTRAP": brokers.kafka,
                 "KAFKA__TOPICS__READINGS__PARTITIONS": str(MOCK_PARTITIONS),
+                "NOTIFIER__STATE_DIR": str(folder),
+                "NOTIFIER__START": "earliest",
+                "WEBHOOK": json.dumps([{"name": "here", "url": receiver, "secret": secret, "allow_private": True}]),
             }
         environment = {**os.environ, **{f"MILLSTREAM__{name}": value for name, value in changes.items()}}
         return read_settings(config, with_models=True, environ=environment), environment
@@ -102,9 +114,14 @@ class Run:
         settings: Settings,
         environment: Mapping[str, str],
         http: aiohttp.ClientSession,
+        receiver: Receiver,
     ) -> Balance:
         started_s = self._clock.monotonic_s()
-        endpoints = {"gateway": settings.gateway.http, "worker": settings.worker.http}
+        endpoints = {
+            "gateway": settings.gateway.http,
+            "worker": settings.worker.http,
+            "notifier": settings.notifier.http,
+        }
         ports = {part: split_endpoint(endpoint)[1] for part, endpoint in endpoints.items()}
         reader = Reader(http, ports)
         alerts = Alerts(settings.kafka, self._view.say)
@@ -149,7 +166,7 @@ class Run:
             truth=read_truth(truth),
             fired=alerts.fired.values(),
             until_us=self._clock.now_us(),
-            webhooks_delivered=0,
+            webhooks_delivered=receiver.delivered,
             restarts=sum(child.restarts for child in self._children),
             seconds=seconds,
         )
@@ -191,7 +208,11 @@ class Run:
         until_s = self._clock.monotonic_s() + _SETTLE_S
         while self._clock.monotonic_s() < until_s:
             figures = await reader.read()
-            done = figures.in_flight == 0 and figures.folded + figures.gated >= figures.readings_produced
+            done = (
+                figures.in_flight == 0
+                and figures.deliveries_pending == 0
+                and figures.folded + figures.gated >= figures.readings_produced
+            )
             if done and figures.received >= (sent or 0):
                 return
             await asyncio.sleep(_READY_POLL_S)
@@ -224,6 +245,8 @@ def lines_of(found: Balance) -> list[str]:
         f"quarantined {found.quarantined:,}  gated {found.dropped:,}: "
         + ("balanced" if found.balanced else "NOT BALANCED"),
     ]
+    if found.webhooks_delivered:
+        lines.append(f"webhooks    {found.webhooks_delivered:,} delivered")
     if found.faults:
         kinds = ", ".join(
             f"{kind} {alerted} of {injected}" for kind, (injected, alerted) in sorted(found.faults.items())

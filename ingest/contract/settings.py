@@ -9,9 +9,6 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
@@ -21,32 +18,15 @@ from pydantic import (
 
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.durations import DurationUs
+from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings, check_names
 from ingest.contract.panes import pane_ring
+from ingest.contract.section import Endpoint, Name, Section, TopicName
 from ingest.contract.sensors import TopicPattern
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
 _DAY_US = 86_400 * _SECOND_US
 _RESERVED_LABELS = {"sensor", "window", "state", "class", "unit", "le", "quantile", "job", "instance"}
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-def _endpoint(text: str) -> str:
-    match = re.fullmatch(r"(?:[^\s:/]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", text)
-    if match is None or not 0 <= int(match[1]) <= 65_535:
-        raise ValueError('an address is "host:port", with a port up to 65535')
-    return text
-
-
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are mistakes, values are checked, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _hold_against_registry(
@@ -64,10 +44,16 @@ class PlantSettings(Section):
 
     levels: list[str] = ["site", "area", "line", "machine", "quantity"]
     """Names of a path's segments; they become labels."""
+    armed: bool = False
+    """Whether alerts go out. A new plant only observes: what would have alerted is counted and can be listed."""
+    armed_paths: list[str] = []
+    """Parts of the plant whose alerts go out already: path patterns, `demo/assembly/line-01/**`."""
     expected_sensors: int = Field(1_000, ge=1, le=10_000_000)
     """For the estimates of `millstream check`."""
     max_sensors: int = Field(100_000, ge=1, le=10_000_000)
     """Sensors beyond this are refused and counted, so that a flood of names harms nobody else."""
+    tags: str | None = None
+    """What the plant knows about its tags: a CSV, its path relative to this file (`millstream sensors import`)."""
 
     @field_validator("levels")
     @classmethod
@@ -228,6 +214,8 @@ class ClassSettings(Section):
     reporting: Reporting = Reporting.PERIODIC
     unit: str = ""
     """UCUM: Cel, bar, mm/s, 1/min."""
+    armed: bool | None = None
+    """Whether alerts of these sensors go out; default: as the plant."""
     range: tuple[float | None, float | None] = (None, None)
     """Physically possible values; what is outside is shown and counted, but neither folded nor learned."""
     windows: list[DurationUs] = [_MINUTE_US]
@@ -397,6 +385,14 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
+    notifier: NotifierSettings = NotifierSettings()
+    webhook: list[WebhookSettings] = []
+
+    @field_validator("webhook")
+    @classmethod
+    def _webhooks_named_apart(cls, webhooks: list[WebhookSettings]) -> list[WebhookSettings]:
+        check_names(webhooks)
+        return webhooks
 
     @field_validator("classes")
     @classmethod

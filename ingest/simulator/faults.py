@@ -1,32 +1,32 @@
 """Faults that befall the periodic gauges of a plant: an endless, seeded schedule, and its truth.
 
 A *spike* is one reading far off; a *drift* ramps up over `DRIFT_RAMP_S`, stays, and is gone at its
-end. They are added to what the sensor measures anyway, which may be `signals.HEALTHY_SIGMAS` off to
-the other side: even then a spike is 16 of the sensor's own sigmas from its working point and a grown
-drift 20, at least 10 beyond anything it measures in health.
+end; in a *noise burst* every reading is far off, each by another amount and to either side; a *level
+shift* is a step that stays and goes back. They are added to what the sensor measures anyway, which may
+be `signals.HEALTHY_SIGMAS` off to the other side: even then a spike and each reading of a noise burst
+are 16 of the sensor's own sigmas from its working point, a grown drift and a level shift 20, at least
+10 beyond anything it measures in health.
 """
 
 import csv
+import hashlib
 import math
 import os
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-FaultKind = Literal["spike", "drift"]
-
 DRIFT_RAMP_S: Final = 120.0
 """Time in which a drift grows from nothing to its magnitude."""
-_SPIKE_SIGMAS: Final = (22.0, 40.0)
-_DRIFT_SIGMAS: Final = (26.0, 40.0)
-_DRIFT_STAY_S: Final = (60.0, 240.0)
-_SPIKE_SHARE: Final = 0.6
+# The least of a noise burst's readings, as a share of its magnitude: no smaller than a spike.
+_NOISE_LEAST: Final = 0.7
 # A tiny plant may have no healthy gauge to offer: a slot asks this many and then passes.
 _MAX_CANDIDATES: Final = 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,16 +34,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a sensor during `[start_us, end_us)`; `magnitude` is signed, in its unit."""
+    """What is wrong with a sensor during `[start_us, end_us)`.
+
+    `kind` is a key of `KINDS`. `magnitude` is signed, in the sensor's unit: the largest the fault gets. A
+    noise burst goes to either side, or to the magnitude's side alone if the sensor's readings not `may_fall`.
+    """
 
     sensor: str
-    kind: FaultKind
+    kind: str
     start_us: int
     end_us: int
     magnitude: float
+    may_fall: bool = True
 
     def offset_at(self, at_us: int) -> float:
-        """What the fault adds to a reading at this time.
+        """What the fault adds to a reading at this time: the same, whenever and however often it is asked.
 
         >>> drift = Fault("demo/press/speed", "drift", 0, 300_000_000, 50.0)
         >>> [drift.offset_at(s * 1_000_000) for s in (-1, 0, 60, 120, 299, 300)]
@@ -51,9 +56,50 @@ class Fault:
         """
         if not self.start_us <= at_us < self.end_us:
             return 0.0
-        if self.kind == "spike":
-            return self.magnitude
-        return self.magnitude * min(1.0, (at_us - self.start_us) / (DRIFT_RAMP_S * 1e6))
+        return self.magnitude * KINDS[self.kind].shape(self, at_us)
+
+
+def _step(_fault: Fault, _at_us: int) -> float:
+    return 1.0
+
+
+def _ramp(fault: Fault, at_us: int) -> float:
+    return min(1.0, (at_us - fault.start_us) / (DRIFT_RAMP_S * 1e6))
+
+
+def _noise(fault: Fault, at_us: int) -> float:
+    # A hash and no generator: a reading must not depend on which others were asked for before it.
+    told = f"{fault.sensor} {fault.start_us} {at_us}".encode()
+    drawn = int.from_bytes(hashlib.blake2b(told, digest_size=7).digest(), "big")
+    size, falls = divmod(drawn, 2)
+    share = _NOISE_LEAST + (1.0 - _NOISE_LEAST) * size / 2**55
+    return -share if falls and fault.may_fall else share
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to be wrong.
+
+    `share` is its weight among all kinds. The ranges are those of the magnitude, in the sensor's own sigmas,
+    and of the time from start to end, which is rounded up to at least one whole reading. `shape` says
+    how much of the magnitude (-1 to 1) a time within the fault gets.
+    """
+
+    share: float
+    sigmas: tuple[float, float]
+    stay_s: tuple[float, float]
+    shape: Callable[[Fault, int], float]
+
+
+KINDS: Final = {
+    "spike": Kind(0.4, (22.0, 40.0), (0.0, 0.0), _step),
+    "drift": Kind(0.2, (26.0, 40.0), (DRIFT_RAMP_S + 60.0, DRIFT_RAMP_S + 240.0), _ramp),
+    "noise_burst": Kind(0.2, (32.0, 40.0), (20.0, 60.0), _noise),
+    "level_shift": Kind(0.2, (26.0, 40.0), (60.0, 240.0), _step),
+}
+"""All kinds of faults: a further one is a row here and its shape."""
+_NAMES: Final = tuple(KINDS)
+_SHARES_UP_TO: Final = tuple(accumulate(kind.share for kind in KINDS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +170,27 @@ class FaultSchedule:
                 break
         else:
             return None
-        kind: FaultKind = "spike" if which < _SPIKE_SHARE else "drift"
-        low, high = _SPIKE_SIGMAS if kind == "spike" else _DRIFT_SIGMAS
-        magnitude = (low + size * (high - low)) * float(self._targets.noise_sigma[target])
-        if sign < 0.5 and self._targets.may_fall[target]:
+        # The last kind takes what rounding leaves over.
+        name = _NAMES[bisect_right(_SHARES_UP_TO, which * _SHARES_UP_TO[-1], hi=len(_NAMES) - 1)]
+        kind = KINDS[name]
+        may_fall = bool(self._targets.may_fall[target])
+        magnitude = _between(kind.sigmas, size) * float(self._targets.noise_sigma[target])
+        if sign < 0.5 and may_fall:
             magnitude = -magnitude
-        if kind == "spike":
-            end_us = start_us + self._targets.period_us  # exactly one reading
-        else:
-            low, high = _DRIFT_STAY_S
-            stay_ms = round(1000.0 * (DRIFT_RAMP_S + low + stay * (high - low)))
-            end_us = self._next_reading_us(target, start_us + 1000 * stay_ms)
+        stay_us = 1000 * round(1000.0 * _between(kind.stay_s, stay))
+        end_us = self._next_reading_us(target, start_us + max(1, stay_us))
         self._free_from_us[target] = end_us + self._warm_up_us
-        return Fault(self._targets.paths[target], kind, start_us, end_us, magnitude)
+        return Fault(self._targets.paths[target], name, start_us, end_us, magnitude, may_fall)
 
     def _next_reading_us(self, target: int, at_us: int) -> int:
         origin_us = self._start_us + int(self._targets.phase_us[target])
         periods = -(-(at_us - origin_us) // self._targets.period_us)
         return origin_us + periods * self._targets.period_us
+
+
+def _between(limits: tuple[float, float], share: float) -> float:
+    low, high = limits
+    return low + share * (high - low)
 
 
 def write_truth_csv(faults: Iterable[Fault], path: Path | str) -> None:

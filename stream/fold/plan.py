@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ingest.contract.classes import ClassTable, Reporting
 from ingest.contract.panes import pane_ring
 from ingest.contract.registry import Registry
 from ingest.contract.settings import ClassSettings, RuleSettings
+from ingest.contract.tags import Tag
 from models.base import Model
 from stream.fold.alerts import RULE
 
@@ -72,8 +73,21 @@ class Plan:
     future_us: int
 
 
-def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_sensors: int, future_us: int) -> Plan:
-    """Compile classes. Raises ValueError when window lengths need more panes than a sensor may have."""
+def make_plan(
+    classes: Sequence[ClassSettings],
+    models: Registry[Model],
+    *,
+    max_sensors: int,
+    future_us: int,
+    tags: Mapping[str, Tag] | None = None,
+) -> Plan:
+    """Compile classes, and those that tags make of them.
+
+    Raises ValueError when window lengths need more panes than a sensor may have, or a tag's range contradicts its
+    class.
+    """
+    table = ClassTable(classes, tags)
+    classes = table.classes
     limits = np.zeros(len(classes), LIMITS)
     for row, one in zip(limits, classes, strict=True):
         low, high = one.range
@@ -89,7 +103,7 @@ def make_plan(classes: Sequence[ClassSettings], models: Registry[Model], *, max_
         for at, rule in enumerate(of_class):
             rule_rows[index, at] = _rule_row(rule)
     return Plan(
-        classes=ClassTable(classes),
+        classes=table,
         limits=limits,
         models=_used_models(classes, models),
         rules=tuple(
@@ -111,11 +125,15 @@ def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> t
     for name in names:
         uses = np.zeros(len(classes), np.bool_)
         rows: dict[int, NDArray[np.float64]] = {}
+        made: dict[str, NDArray[np.float64]] = {}  # tags make thousands of classes with the same options
         for index, one in enumerate(classes):
             for model in one.model_list:
                 if model.name == name:
                     uses[index] = True
-                    rows[index] = models.create(name, model.options).params
+                    options = json.dumps(model.options, sort_keys=True, default=str)
+                    if options not in made:
+                        made[options] = models.create(name, model.options).params
+                    rows[index] = made[options]
         params = np.zeros((len(classes), len(next(iter(rows.values())))), np.float64)
         for index, row in rows.items():
             params[index] = row

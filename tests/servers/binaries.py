@@ -11,6 +11,7 @@ _HOW_TO_GET = {
     "mvn": "apt-get install maven",
     "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
+    "amtool": "apt-get install prometheus-alertmanager",
 }
 _OLDEST_JAVA = 17  # Kafka 4 brokers refuse older ones
 

@@ -1,6 +1,8 @@
 """Faults are decided by the seed, never overlap on a sensor, and their truth can be read back."""
 
 import csv
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.simulator.faults import Fault, FaultSchedule, Targets, write_truth_csv
+from ingest.simulator.faults import KINDS, Fault, FaultSchedule, Targets, write_truth_csv
 
 START_US = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -58,7 +60,23 @@ def test_none_before_warm_up_and_no_two_overlap_on_a_sensor(sensors: int, every_
 def test_there_is_a_fault_in_every_interval_when_sensors_are_many() -> None:
     faults = schedule(1_000, every_s=20.0).starting(0, START_US + 150_000_000 + 10 * HOUR_US)
     assert len(faults) == pytest.approx(1_800, abs=2)
-    assert {fault.kind for fault in faults} == {"spike", "drift"}
+
+
+def test_kinds_come_by_their_shares() -> None:
+    faults = schedule(2_000, every_s=10.0).starting(0, START_US + 24 * HOUR_US)
+    found = Counter(fault.kind for fault in faults)
+    expected = {"spike": 0.4, "drift": 0.2, "noise_burst": 0.2, "level_shift": 0.2}
+    assert {kind: found[kind] / len(faults) for kind in found} == pytest.approx(expected, abs=0.03)
+
+
+def test_neither_kind_nor_sensor_moves_the_slots_that_follow() -> None:
+    def draws(sensors: int) -> list[tuple[int, str]]:
+        faults = schedule(sensors, every_s=60.0, warm_up_s=0.0).starting(0, START_US + 24 * HOUR_US)
+        return [((fault.start_us - START_US) // 60_000_000, fault.kind) for fault in faults]
+
+    # Only readings' phases differ, and they move a fault over its slot's edge at the most.
+    few, many = Counter(draws(1_000)), Counter(draws(1_001))
+    assert (few & many).total() > 0.95 * few.total() > 1_300
 
 
 def test_it_never_ends() -> None:
@@ -87,14 +105,74 @@ def test_a_drift_ramps_for_two_minutes_and_stays_until_its_end() -> None:
         assert drift.offset_at(drift.end_us) == 0.0
 
 
+def readings_of(fault: Fault) -> list[float]:
+    return [fault.offset_at(at_us) for at_us in range(fault.start_us, fault.end_us, 1_000_000)]
+
+
+def of_kind(kind: str) -> list[Fault]:
+    found = [f for f in schedule().starting(0, START_US + 24 * HOUR_US) if f.kind == kind]
+    assert len(found) > 50
+    return found
+
+
+def test_a_level_shift_is_a_step_that_stays_and_goes_back() -> None:
+    for shift in of_kind("level_shift"):
+        assert 60_000_000 <= shift.end_us - shift.start_us <= 241_000_000
+        assert set(readings_of(shift)) == {shift.magnitude}
+        assert shift.offset_at(shift.start_us - 1) == shift.offset_at(shift.end_us) == 0.0
+
+
+def test_every_reading_of_a_noise_burst_is_far_off_and_unlike_the_others() -> None:
+    sigmas = np.linspace(0.5, 2.0, 6)
+    for burst in of_kind("noise_burst"):
+        assert 20_000_000 <= burst.end_us - burst.start_us <= 61_000_000
+        sensor = int(burst.sensor.rpartition("/")[2])
+        offsets = readings_of(burst)
+        assert min(map(abs, offsets)) >= 22 * sigmas[sensor]
+        assert max(map(abs, offsets)) <= abs(burst.magnitude)
+        assert len(set(offsets)) == len(offsets)
+        falling = sum(offset < 0 for offset in offsets) / len(offsets)
+        assert 0.05 < falling < 0.95 if sensor % 2 == 0 else falling == 0.0
+        assert burst.offset_at(burst.start_us - 1) == burst.offset_at(burst.end_us) == 0.0
+
+
+def test_a_noise_burst_goes_to_either_side_as_often() -> None:
+    offsets = [offset for burst in of_kind("noise_burst") if burst.may_fall for offset in readings_of(burst)]
+    assert sum(offset < 0 for offset in offsets) / len(offsets) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_noise_burst_is_decided_by_the_fault_and_the_time_alone() -> None:
+    burst = Fault("demo/press/speed", "noise_burst", 0, 60_000_000, 10.0)
+    assert [round(burst.offset_at(s * 1_000_000), 6) for s in range(4)] == [7.622931, -9.338741, -8.63245, -8.534481]
+    assert readings_of(burst)[::-1] == [burst.offset_at(s * 1_000_000) for s in reversed(range(60))]
+    for other in (replace(burst, sensor="demo/press/pressure"), replace(burst, start_us=-1)):
+        assert other.offset_at(1_000_000) != burst.offset_at(1_000_000)
+
+
 def test_a_fault_is_large_and_falls_only_where_it_may() -> None:
     faults = schedule().starting(0, START_US + 24 * HOUR_US)
     sigmas = np.linspace(0.5, 2.0, 6)
     for fault in faults:
         sensor = int(fault.sensor.rpartition("/")[2])
-        assert abs(fault.magnitude) >= 22 * sigmas[sensor]
-        assert fault.magnitude > 0 or sensor % 2 == 0
-    assert any(fault.magnitude < 0 for fault in faults)
+        low, high = KINDS[fault.kind].sigmas
+        assert low - 1e-9 <= abs(fault.magnitude) / sigmas[sensor] <= high + 1e-9
+        assert fault.may_fall == (sensor % 2 == 0)
+        if not fault.may_fall:
+            assert fault.magnitude > 0
+            assert min(readings_of(fault)) >= 0
+    assert {fault.kind for fault in faults if fault.magnitude < 0} == set(KINDS)
+
+
+@pytest.mark.parametrize("period_s", [0.05, 7, 90, 86_400])
+def test_every_fault_has_a_reading_whatever_the_period(period_s: float) -> None:
+    period_us = round(period_s * 1_000_000)
+    one = Targets(["s"], np.ones(1), np.zeros(1, np.int64), np.ones(1, np.bool_), period_us)
+    for fault in FaultSchedule(one, 1, START_US, 600.0).starting(0, START_US + 500 * HOUR_US):
+        assert (fault.start_us - START_US) % period_us == 0
+        assert (fault.end_us - START_US) % period_us == 0
+        assert fault.end_us > fault.start_us
+        if fault.kind == "spike":
+            assert fault.end_us == fault.start_us + period_us
 
 
 @pytest.mark.parametrize(("every_s", "warm_up_s"), [(0.0, 1.0), (float("nan"), 1.0), (1.0, -1.0)])

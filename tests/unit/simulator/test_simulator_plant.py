@@ -171,10 +171,13 @@ def test_faults_are_all_that_differs_and_stand_far_out_of_the_healthy_range() ->
         normal = healthy_burst.value[rows]
         during = rows & (faulty_burst.ts_us >= fault.start_us) & (faulty_burst.ts_us < fault.end_us)
         explained |= during
-        grown_us = fault.start_us + (0 if fault.kind == "spike" else 120 * S_US)
+        grown_us = fault.start_us + (120 * S_US if fault.kind == "drift" else 0)
         grown = faulty_burst.value[during & (faulty_burst.ts_us >= grown_us)]
-        least = 15 if fault.kind == "spike" else 20
+        assert len(grown) or fault.end_us > until_us - 120 * S_US
+        least = 20 if fault.kind in ("drift", "level_shift") else 15
         away = (grown - normal.mean()) * np.sign(fault.magnitude)
+        if fault.kind == "noise_burst":
+            away = np.abs(away)
         assert (away >= least * normal.std()).all()
         outside = np.maximum(grown - normal.max(), normal.min() - grown)
         assert (outside >= 8 * normal.std()).all()
@@ -182,8 +185,9 @@ def test_faults_are_all_that_differs_and_stand_far_out_of_the_healthy_range() ->
             assert during.sum() == 1
         if sensor.quantity == "vibration":
             assert fault.magnitude > 0
+            assert (grown > normal.max()).all()
         kinds.add(fault.kind)
-    assert kinds == {"spike", "drift"}
+    assert kinds == {"spike", "drift", "noise_burst", "level_shift"}
     assert not (differs & ~explained).any()
 
 

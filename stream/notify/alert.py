@@ -1,0 +1,125 @@
+"""A record of the alerts topic, understood; and what a receiver is sent about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
+from ingest.contract.readings import MAX_TS_US, MIN_TS_US
+from ingest.contract.wire import SCHEMA_MAJOR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_PHASE = re.compile(r"[a-z]{1,32}")
+
+
+class AlertRecord(NamedTuple):
+    """A record as it stands in the log. at_us: when it was written."""
+
+    partition: int
+    offset: int
+    at_us: int
+    headers: Iterable[tuple[str, bytes | None]]
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which worker's word it is. partition: of the readings; group: the worker's, where the record has it."""
+
+    group: str
+    partition: int
+    generation: int
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """A transition. What newer writers add is read over; what older ones lack is null."""
+
+    id: str
+    phase: str
+    sensor: str
+    at_us: int
+    since_us: int
+    rule: str | None = None
+    severity: str = "warning"
+    labels: dict[str, Any] = {}
+    value: float | None = None
+    score: float | None = None
+    model: str | None = None
+    unit: str | None = None
+    band: Any = None
+    display_name: str | None = None
+    links: Any = None
+    armed: bool = True
+
+    @property
+    def message_id(self) -> str:
+        """The same for every attempt at this transition, ever."""
+        return f"{self.id}_{self.phase}"
+
+
+_decoder = msgspec.json.Decoder(Alert)
+
+
+def read_alert(record: AlertRecord) -> tuple[Alert, Origin]:
+    """Raises QuarantineError for what is no alert, IncompatibleError for one of a newer version."""
+    found = {name: value for name, value in record.headers if value is not None}
+    try:
+        major = int(found["schema"].partition(b".")[0])
+        if major > SCHEMA_MAJOR:
+            raise IncompatibleError(
+                f"an alert of schema version {found['schema'].decode(errors='replace')[:20]}, this program reads up to "
+                f"{SCHEMA_MAJOR}.x: upgrade it (nothing was skipped; it goes on from here)"
+            )
+        if found["kind"] != b"alert":
+            raise QuarantineError(Reason.RECORD, "a record of another kind")
+        origin = Origin(found.get("group", b"").decode("ascii"), int(found["partition"]), int(found["generation"]))
+    except (KeyError, ValueError) as error:
+        raise QuarantineError(Reason.RECORD, f"headers: {error}") from error
+    try:
+        alert = _decoder.decode(record.value or b"")
+        # It becomes a header and a metric's or log's word.
+        if not _ID.fullmatch(alert.id) or not _PHASE.fullmatch(alert.phase):
+            raise QuarantineError(Reason.RECORD, "an id or phase that cannot be one")
+        if not all(MIN_TS_US <= one < MAX_TS_US for one in (alert.at_us, alert.since_us)):
+            raise QuarantineError(Reason.TIMESTAMP, "a time before 1990 or after 2200")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise QuarantineError(Reason.RECORD, f"value: {error}") from error
+    return alert, origin
+
+
+def _time(at_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def _iso(at_us: int) -> str:
+    return _time(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def message(alert: Alert, zone: tzinfo) -> bytes:
+    """The body: the same bytes for every attempt."""
+    data = {
+        "id": alert.id,
+        "sensor": alert.sensor,
+        "display_name": alert.display_name,
+        "labels": alert.labels,
+        "value": alert.value,
+        "unit": alert.unit,
+        "band": alert.band,
+        "score": alert.score,
+        "model": alert.model,
+        "rule": alert.rule,
+        "severity": alert.severity,
+        "phase": alert.phase,
+        "since": _iso(alert.since_us),
+        "at": _iso(alert.at_us),
+        "local_time": _time(alert.at_us).astimezone(zone).isoformat(timespec="milliseconds"),
+        "links": alert.links,
+    }
+    return msgspec.json.encode({"type": f"alert.{alert.phase}", "timestamp": _iso(alert.at_us), "data": data})
