@@ -128,7 +128,7 @@ def simulate(
     truth: Annotated[Path | None, typer.Option(help="Write the injected faults to this CSV file.")] = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Play an assembly line over real MQTT, with spikes and drifts on a seeded schedule.
+    """Play an assembly line over real MQTT, with faults of four kinds on a seeded schedule.
 
     Example: millstream simulate --config plant.toml --sensors 1000 --history 5m --truth truth.csv
     """

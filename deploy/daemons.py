@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from deploy.registries import model_registry
@@ -21,6 +21,7 @@ from ingest.contract.observe import expose, log, new_registry
 from ingest.contract.readings import MIN_TS_US
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
+from ingest.contract.tags import Tag
 from ingest.decoders import DECODERS
 from ingest.gateway import Gateway
 from ingest.gateway_events import GatewayEvents
@@ -79,8 +80,11 @@ async def run_gateway(settings: Settings) -> None:
         await until_signal(work())
 
 
-async def run_worker(settings: Settings) -> None:
-    """Kafka → state, metrics and alerts, until SIGINT or SIGTERM. Raises StopError."""
+async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) -> None:
+    """Kafka → state, metrics and alerts, until SIGINT or SIGTERM. Raises StopError.
+
+    tags: those of `plant.tags`, read.
+    """
     # Imported here: the gateway's process never loads the compiler.
     from stream.consumer import LogConsumer
     from stream.fold.plan import make_plan
@@ -94,6 +98,7 @@ async def run_worker(settings: Settings) -> None:
         model_registry(),
         max_sensors=settings.plant.max_sensors,
         future_us=settings.worker.future,
+        tags=tags,
     )
     name = settings.worker.group
     writer = LogWriter(settings.kafka, name, events, settings.gateway.max_record_bytes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.registries import model_registry
 from ingest.contract.settings import ClassSettings, Settings
+from ingest.contract.tags import Tag
 from stream.fold.partition import PartitionState
 from stream.fold.plan import make_plan
 
@@ -31,10 +33,14 @@ def series_of(one: ClassSettings) -> int:
     return sum(len(one.windows) if name in _WINDOWED else 1 for name in one.series)
 
 
-def estimate(settings: Settings, sensors: int) -> Estimate:
-    """The worst case: every sensor in the class with the most series."""
+def estimate(settings: Settings, sensors: int, tags: Mapping[str, Tag] | None = None) -> Estimate:
+    """The worst case: every sensor in the class with the most series. tags: those of `plant.tags`, read."""
     plan = make_plan(
-        settings.classes, model_registry(), max_sensors=settings.plant.max_sensors, future_us=settings.worker.future
+        settings.classes,
+        model_registry(),
+        max_sensors=settings.plant.max_sensors,
+        future_us=settings.worker.future,
+        tags=tags,
     )
     state = PartitionState(plan)
     each = state.nbytes() // state.class_of.size + _BYTES_PER_NAME

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.topics import ensure_topics
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.settings import Settings
-from stream.effects import alert_record, alerts_partition
+from stream.effects import Description, alert_record, alerts_partition
 from stream.fold.alerts import Phase, Transition
 from tests.deployment.plant import PlantUnderTest
 from tests.servers.ports import free_port, port_is_free
@@ -144,7 +144,8 @@ def record(alert: str, phase: Phase, number: int, *, generation: int = 7) -> tup
     at_us = NOW_US + number * 1_000_000
     one = Transition(alert, phase, sensor, "anomaly", "r1", "warning", at_us, NOW_US, 80.0 + number, 1.5, "ewma_z")
     # The partition of the readings: any function of the sensor will do.
-    return sensor, alert_record(one, partition=number % 4, generation=generation, offset=number, labels={})
+    what = Description({}, "", "", "default", armed=True)
+    return sensor, alert_record(one, what, partition=number % 4, generation=generation, group="worker", offset=number)
 
 
 def unarmed(number: int) -> tuple[str, Outgoing]:

@@ -152,7 +152,10 @@ def test_a_mistake_in_the_file_is_not_blamed_on_the_environment(tmp_path: Path) 
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 SECRET = "correct horse battery staple"
-SECRETS = f'[mqtt]\nusername = "u"\npassword = "{SECRET}"\n[kafka]\nsasl_mechanism = "PLAIN"\nusername = "u"\npassword = "{SECRET}"\n'
+SECRETS = (
+    f'[mqtt]\nusername = "u"\npassword = "{SECRET}"\n'
+    f'[kafka]\nsasl_mechanism = "PLAIN"\nusername = "u"\npassword = "{SECRET}"\n'
+)
 
 
 def test_a_secret_is_in_no_picture_of_the_settings(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings
-from stream.effects import alert_record
+from stream.effects import Description, alert_record
 from stream.fold.alerts import Phase, Transition
 from stream.notify.alert import AlertRecord
 from stream.notify.intake import Intake
@@ -86,8 +86,9 @@ class Topic:
         **other: Any,
     ) -> AlertRecord:
         """A transition as the worker publishes it; extra: fields that newer workers add."""
+        what = Description({"site": "bremen"}, "", "", "default", armed=True)
         out = alert_record(
-            transition(alert, phase, **other), partition=of, generation=generation, offset=0, labels={"site": "bremen"}
+            transition(alert, phase, **other), what, partition=of, generation=generation, group="worker", offset=0
         )
         assert out.value is not None
         value = msgspec.json.encode({**msgspec.json.decode(out.value), **(extra or {})})

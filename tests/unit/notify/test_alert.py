@@ -16,7 +16,7 @@ from tests.unit.notify.rig import Topic
 
 def test_the_workers_record_becomes_the_body() -> None:
     alert, origin = read_alert(Topic().add("a1", Phase.FIRING, generation=7, of=3))
-    assert (origin.group, origin.partition, origin.generation) == ("", 3, 7)
+    assert (origin.group, origin.partition, origin.generation) == ("worker", 3, 7)
     assert alert.message_id == "a1_firing"
     assert json.loads(message(alert, ZoneInfo("Europe/Berlin"))) == {
         "type": "alert.firing",

@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.effects import alert_record, alerts_partition
+from ingest.contract.settings import ClassSettings, PlantSettings
+from stream.effects import Description, alert_record, alerts_partition, is_armed
 from stream.fold.alerts import Phase, Transition
 from tests.unit.stream.logs import START_US, examples
 
@@ -26,15 +27,35 @@ FIRING = Transition(
 )
 
 
+OIL = Description({"site": "s"}, "Oil", "L", "levels", armed=False)
+
+
+def test_who_is_armed() -> None:
+    plant, part = PlantSettings(armed=True), PlantSettings(armed_paths=["demo/line-01/**"])
+    usual = ClassSettings(name="a", match=["**"])
+    quiet, loud = usual.model_copy(update={"armed": False}), usual.model_copy(update={"armed": True})
+    # A new plant alerts nobody.
+    assert not is_armed("demo/line-01/t", usual, PlantSettings())
+    assert is_armed("demo/line-01/t", usual, plant)
+    assert is_armed("demo/line-01/t", usual, part)
+    assert not is_armed("demo/line-02/t", usual, part)
+    assert not is_armed("demo/line-01/t", quiet, plant)
+    assert is_armed("demo/line-02/t", loud, PlantSettings())
+
+
 def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
-    record = alert_record(FIRING, partition=3, generation=7, offset=42, labels={"site": "s"})
+    record = alert_record(FIRING, OIL, partition=3, generation=7, group="night", offset=42)
 
     assert record.key == FIRING.id.encode()
     assert json.loads(record.value or b"") == {
         "id": FIRING.id,
         "phase": "firing",
+        "armed": False,
         "sensor": "s/l/m/Ölstand",
+        "display_name": "Oil",
         "labels": {"site": "s"},
+        "class": "levels",
+        "unit": "L",
         "rule": "high",
         "revision": "abcd",
         "severity": "critical",
@@ -48,6 +69,7 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
         "schema": b"1.0",
         "content-type": b"application/json",
         "kind": b"alert",
+        "group": b"night",
         "partition": b"3",
         "generation": b"7",
         "offset": b"42",
@@ -55,7 +77,7 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
 
 
 def test_the_same_transition_is_the_same_record_to_the_byte() -> None:
-    first, second = (alert_record(FIRING, partition=0, generation=1, offset=2, labels={"a": "b"}) for _ in range(2))
+    first, second = (alert_record(FIRING, OIL, partition=0, generation=1, group="g", offset=2) for _ in range(2))
 
     assert first == second
 
