@@ -14,7 +14,9 @@ import typer
 
 from deploy.commands.alerts import alerts
 from deploy.commands.discover import discover
-from deploy.console import OUT, fail, log_at, read, run, seconds
+from deploy.commands.explain import explain
+from deploy.commands.sensors import sensors_app
+from deploy.console import OUT, fail, log_at, read, read_with_tags, run, seconds
 from ingest.contract.observe import configure_log
 
 app = typer.Typer(
@@ -61,7 +63,7 @@ def worker(config: Config, log_level: LogLevel = "info") -> None:
     from deploy.daemons import run_worker
 
     log_at(log_level)
-    run(run_worker(read(config, with_models=True)))
+    run(run_worker(*read_with_tags(config)))
 
 
 @app.command()
@@ -90,8 +92,8 @@ def check(
     from deploy.estimate import estimate
 
     configure_log("error")
-    settings = read(config, with_models=True)
-    need = estimate(settings, sensors or settings.plant.expected_sensors)
+    settings, tags = read_with_tags(config)
+    need = estimate(settings, sensors or max(len(tags), settings.plant.expected_sensors), tags)
     OUT.print(
         f"settings    ok     {config}: {len(settings.route)} routes, {len(settings.classes)} classes", markup=False
     )
@@ -211,4 +213,6 @@ def up(
 
 
 app.command()(discover)
+app.command()(explain)
+app.add_typer(sensors_app, name="sensors")
 app.command()(alerts)

@@ -17,6 +17,7 @@ from ingest.contract.durations import parse_duration_us
 from ingest.contract.errors import SettingsError, StopError
 from ingest.contract.observe import configure_log
 from ingest.contract.settings import Settings
+from ingest.contract.tags import Tag
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -43,6 +44,17 @@ def read(path: Path, *, with_models: bool) -> Settings:
     except SettingsError as error:
         count = len(error.problems)
         fail(2, *error.problems, f"{count} mistake{'s' if count > 1 else ''} in the settings; nothing was started")
+
+
+def read_with_tags(path: Path) -> tuple[Settings, dict[str, Tag]]:
+    """The settings with models checked, and the plant's tags; or exit code 2."""
+    from deploy.tags import read_plant_tags
+
+    settings = read(path, with_models=True)
+    try:
+        return settings, read_plant_tags(settings, path)
+    except SettingsError as error:
+        fail(2, *error.problems, "mistakes in the tags; nothing was started")
 
 
 def log_at(level: str) -> None:

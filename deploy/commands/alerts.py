@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from deploy.console import fail, read, say
@@ -67,10 +67,12 @@ async def read_alerts(kafka: KafkaSettings) -> list[Alert]:
             await consumer.start()
             if topic not in await consumer.topics():
                 return []
-            at = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+            consumer.subscribe([topic])
+            while not consumer.assignment():
+                await consumer.getmany(timeout_ms=50)
+            at = sorted(consumer.assignment())
             ends = await consumer.end_offsets(at)
-            consumer.assign(at)
-            await consumer.seek_to_beginning()
+            await consumer.seek_to_beginning(*at)
             while [one for one in at if await consumer.position(one) < ends[one]]:
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:

@@ -159,9 +159,7 @@ def _listen(settings: Settings, config: Path, listen_s: float) -> SensorHearing:
         fail(1, f"{where}: {reason}; [mqtt] in {config} says how to connect. Nothing was written")
     except StopError as error:
         fail(1, f"{error}. Nothing was written")
-    _say(
-        "heard", f"{hearing.messages:,} messages of {len(hearing.sensors):,} sensors at {where} in {listened_s:.0f} s"
-    )
+    _say("heard", f"{hearing.messages:,} messages of {len(hearing.sensors):,} sensors at {where} in {listened_s:.0f} s")
     if hearing.refused:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in hearing.refused.most_common(8))
         _say("not read", reasons)
@@ -186,7 +184,9 @@ def _tell_classes(tags: Mapping[str, Tag], settings: Settings) -> None:
     table, last = ClassTable(settings.classes, tags), len(settings.classes) - 1
     fitting = sum(table.base_of(path) != last for path in tags)
     name = settings.classes[last].name
-    _say("classes", f"{fitting:,} of {len(tags):,} tags have a class of their own, {len(tags) - fitting:,} are {name!r}")
+    _say(
+        "classes", f"{fitting:,} of {len(tags):,} tags have a class of their own, {len(tags) - fitting:,} are {name!r}"
+    )
     _say("note", "nothing was compared with the plant: --listen 10s does that")
 
 

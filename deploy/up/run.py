@@ -242,7 +242,7 @@ def lines_of(found: Balance) -> list[str]:
     sent = "" if found.sent is None else f"sent {found.sent:,}  "
     lines = [
         f"balance     {sent}received {found.received:,}  produced {found.produced:,}  folded {found.folded:,}  "
-        f"quarantined {found.quarantined:,}  gated {found.dropped:,}: "
+        f"quarantined {found.quarantined:,}  gated {found.dropped:,}  in flight {found.in_flight:,}: "
         + ("balanced" if found.balanced else "NOT BALANCED"),
     ]
     if found.webhooks_delivered:

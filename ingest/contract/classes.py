@@ -110,9 +110,7 @@ class ClassTable:
         """The classes that tags make, each once; `_tagged` gets every tag's place."""
         configured = list(self.classes)
         made: list[ClassSettings] = []
-        places: dict[tuple[int, str, Range], int] = {
-            (at, one.unit, one.range): at for at, one in enumerate(configured)
-        }
+        places: dict[tuple[int, str, Range], int] = {(at, one.unit, one.range): at for at, one in enumerate(configured)}
         for sensor, tag in self._tags.items():
             base = self.base_of(sensor)
             one = configured[base]
