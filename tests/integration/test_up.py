@@ -28,12 +28,14 @@ def test_up_shows_rates_and_alerts_and_draws_the_balance(tmp_path: Path) -> None
     assert folded == sorted(folded)
     # Four minutes of history, sixty sensors.
     assert folded[-1] > 5_000
-    assert re.search(r"^stopping …\nbalance .*: balanced\nfaults .*\nstopped\n$", done.stdout, re.MULTILINE)
+    assert re.search(r"^stopping …\nbalance .*: balanced\nwebhooks .*\nfaults .*\nstopped\n$", done.stdout, re.MULTILINE)
     found = json.loads(report.read_text())
     assert found["balanced"]
     assert found["sent"] == found["received"] == found["produced"] == found["folded"] > 5_000
     assert found["quarantined"] == found["dropped"] == found["restarts"] == 0
     assert found["faults_alerted"] == found["faults_injected"] > 0
+    # Each alert that fired, and each that was resolved since, has reached the receiver.
+    assert found["webhooks_delivered"] > found["faults_alerted"]
     assert "Traceback" not in done.stderr
 
 
