@@ -33,6 +33,11 @@ class Model(Protocol):
         ...
 
     @property
+    def band(self) -> Callable[..., tuple[float, float]]:
+        """The compiled `band(row, params) -> (low, high)`: where a reading would score below 1.0; NaN if unknown."""
+        ...
+
+    @property
     def run(self) -> Callable[..., None]:
         """The step's loop over a batch, see `models.compiled.bank`."""
         ...

@@ -76,6 +76,7 @@ def _run(
     number: int,
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
+    expected: NDArray[np.float64],
 ) -> None:
     for i in range(slot.size):
         if verdict[i] != ORDERLY:
@@ -83,22 +84,35 @@ def _run(
         which = class_of[slot[i]]
         if not uses[which]:
             continue
-        found = step(state[slot[i]], ts_us[i], value[i], params[which])  # type: ignore[name-defined]  # noqa: F821
+        row = state[slot[i]]
+        # Before the step: what was expected before this reading was known.
+        low, high = band(row, params[which])  # type: ignore[name-defined]  # noqa: F821
+        found = step(row, ts_us[i], value[i], params[which])  # type: ignore[name-defined]  # noqa: F821
         if found > score[i]:
             score[i] = found
             scored_by[i] = number
+            expected[i, 0] = low
+            expected[i, 1] = high
 
 
-def bank(step: Callable[..., float]) -> tuple[Callable[..., float], Callable[..., None]]:
-    """(compiled step, its loop over a batch) of a model.
+def bank(
+    step: Callable[..., float], band: Callable[..., tuple[float, float]]
+) -> tuple[Callable[..., float], Callable[..., tuple[float, float]], Callable[..., None]]:
+    """(compiled step, compiled band, their loop over a batch) of a model.
 
     The loop takes: state, shape (slots,); slot, ts_us, value, verdict, shape (rows,); class_of, shape (slots,);
     uses, shape (classes,); params, shape (classes, parameters); the model's number; and raises score and scored_by,
-    shape (rows,), where this model's score is the highest so far.
+    shape (rows,), and the expected band, shape (rows, 2), where this model's score is the highest so far.
     """
-    compiled = kernel(step)
+    compiled, compiled_band = kernel(step), kernel(band)
     # A copy of the loop with `step` as a global: a closure would never be found in the cache again, and the copy
     # belongs to the model's file, so each model has an entry of its own.
     code = _run.__code__.replace(co_filename=step.__code__.co_filename, co_qualname=f"{step.__module__}.run")
-    names = {"step": compiled, "ORDERLY": ORDERLY, "__name__": step.__module__, "__builtins__": __builtins__}
-    return compiled, kernel(FunctionType(code, names, "run"))
+    names = {
+        "step": compiled,
+        "band": compiled_band,
+        "ORDERLY": ORDERLY,
+        "__name__": step.__module__,
+        "__builtins__": __builtins__,
+    }
+    return compiled, compiled_band, kernel(FunctionType(code, names, "run"))

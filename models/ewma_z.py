@@ -57,7 +57,14 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     return min(score, 1e9)
 
 
-_COMPILED, _RUN = bank(_step)
+def _band(row: Any, params: NDArray[np.float64]) -> tuple[float, float]:
+    sigma = max(np.sqrt(row["variance"]), row["resolution"])
+    if row["seen"] < params[2] or sigma == 0.0:
+        return np.nan, np.nan
+    return row["mean"] - params[1] * sigma, row["mean"] + params[1] * sigma
+
+
+_COMPILED, _BAND, _RUN = bank(_step, _band)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class EwmaZ:
 
     state: ClassVar[np.dtype[Any]] = _STATE
     step: ClassVar[Any] = staticmethod(_COMPILED)
+    band: ClassVar[Any] = staticmethod(_BAND)
     run: ClassVar[Any] = staticmethod(_RUN)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,7 @@ def alert_record(
         "at_us": transition.at_us,
         "since_us": transition.since_us,
         "value": transition.value,
+        "band": transition.band,
         "score": transition.score,
         "model": transition.model,
     }

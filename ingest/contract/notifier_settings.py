@@ -51,6 +51,8 @@ class NotifierSettings(Section):
     """Of the sites, for `local_time`."""
     time_zones: dict[str, str] = Field(default_factory=dict)
     """Of single sites, by the first segment of their sensors' paths."""
+    links: dict[str, str] = Field(default_factory=dict)
+    """Name → URL, sent along with every alert; `{sensor}` in it becomes the sensor's path."""
     retry_first: DurationUs = 5 * _SECOND_US
     """The pause after the first failure; it doubles with each, and varies by a quarter."""
     retry_longest: DurationUs = _HOUR_US

@@ -53,6 +53,8 @@ EVENT = np.dtype(
         ("value", np.float64),
         ("score", np.float64),
         ("scored_by", np.int64),
+        ("low", np.float64),
+        ("high", np.float64),
     ]
 )
 
@@ -100,8 +102,12 @@ def _emit(
     value: float,
     score: float,
     by: int,
+    low: float,
+    high: float,
 ) -> int:
     event = events[n]
+    event["low"] = low
+    event["high"] = high
     event["slot"] = slot
     event["rule"] = rule
     event["phase"] = phase
@@ -124,6 +130,7 @@ def judge_rows(
     verdict: NDArray[np.uint8],
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
+    expected: NDArray[np.float64],
     events: Any,
 ) -> int:
     """Hold each folded row against its class's rules; returns how many events were written.
@@ -143,7 +150,20 @@ def judge_rows(
             episode = episodes[at, r]
             changed = advance(episode, rule, ts_us[i], x >= rule["limit"], x < rule["clear"])
             if changed != _NONE:
-                n = _emit(events, n, at, r, changed, ts_us[i], episode["since_us"], value[i], score[i], scored_by[i])
+                n = _emit(
+                    events,
+                    n,
+                    at,
+                    r,
+                    changed,
+                    ts_us[i],
+                    episode["since_us"],
+                    value[i],
+                    score[i],
+                    scored_by[i],
+                    expected[i, 0],
+                    expected[i, 1],
+                )
     return n
 
 
@@ -183,6 +203,8 @@ def judge_held(
                     row["last_value"],
                     row["score"],
                     row["scored_by"],
+                    row["low"],
+                    row["high"],
                 )
     return n
 
@@ -192,7 +214,8 @@ class Transition:
     """An alert's change of phase: an effect of the fold.
 
     id: the same for all transitions of an episode, and the same in every replay. at_us, since_us: event time, µs.
-    model: which one set the score, or None.
+    model: which one set the score, or None. band: what was expected, (low, high), None
+    for no limit on that side; None where nothing was known.
     """
 
     id: str
@@ -206,6 +229,7 @@ class Transition:
     value: float
     score: float
     model: str | None
+    band: tuple[float | None, float | None] | None = None
 
 
 def alert_id(rule: str, revision: str, sensor: str, since_us: int) -> str:

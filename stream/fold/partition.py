@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import Readings, Words
 from ingest.contract.sensors import check_path
+from ingest.contract.settings import RuleSettings
 from ingest.contract.wire import ARROW, Kind, decode_readings, envelope_of
 from stream.fold.alerts import EPISODE, EVENT, Phase, Transition, alert_id, judge_held, judge_rows
 from stream.fold.gate import Verdict
@@ -91,6 +93,13 @@ class PartitionState:
         ]
 
 
+def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, float | None] | None:
+    """What was expected: a value rule's own limit, else the band of the model that set the score."""
+    if rule.signal == "value":
+        return rule.below, rule.above
+    return (low, high) if isfinite(low) and isfinite(high) else None
+
+
 def _doubled(array: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([array, np.zeros_like(array)])
 
@@ -157,13 +166,13 @@ class PartitionFold:
             arrival_us + plan.future_us, slot, readings.ts_us, readings.value, is_text, readings.quality,
             readings.flags, verdict, reworded,
         )  # fmt: skip
-        score, scored_by = np.zeros(rows), np.full(rows, -1, np.int16)
+        score, scored_by, expected = np.zeros(rows), np.full(rows, -1, np.int16), np.full((rows, 2), np.nan)
         for number, (used, bank) in enumerate(zip(plan.models, state.banks, strict=True)):
             used.model.run(
                 bank, slot, readings.ts_us, readings.value, verdict, state.class_of, used.uses, used.params, number,
-                score, scored_by,
+                score, scored_by, expected,
             )  # fmt: skip
-        keep_scores(state.sensors, slot, verdict, score, scored_by)
+        keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         state.counts += np.bincount(verdict, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, np.flatnonzero(reworded))
         if not plan.rule_rows.shape[1]:
@@ -171,7 +180,7 @@ class PartitionFold:
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict, score,
-            scored_by, events,
+            scored_by, expected, events,
         )  # fmt: skip
         return self._transitions(events[:n])
 
@@ -232,6 +241,7 @@ class PartitionFold:
                     value=float(event["value"]),
                     score=float(event["score"]),
                     model=None if by < 0 else self._plan.models[by].name,
+                    band=_band(rule.settings, float(event["low"]), float(event["high"])),
                 )
             )
         return found

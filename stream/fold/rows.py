@@ -23,6 +23,8 @@ SENSOR = np.dtype(
         ("holds", np.int64),  # on-change: the last value is still in force
         ("score", np.float64),
         ("scored_by", np.int64),
+        ("low", np.float64),  # the band that the score's model expected
+        ("high", np.float64),
         ("ring_at", np.int64),
         ("ring_used", np.int64),
         ("ring", np.int64, (RING,)),
@@ -101,9 +103,12 @@ def keep_scores(
     verdict: NDArray[np.uint8],
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
+    expected: NDArray[np.float64],
 ) -> None:
     """Let each sensor remember the score of its newest folded reading."""
     for i in range(slot.size):
         if verdict[i] == FOLDED:
             sensors[slot[i]]["score"] = score[i]
             sensors[slot[i]]["scored_by"] = scored_by[i]
+            sensors[slot[i]]["low"] = expected[i, 0]
+            sensors[slot[i]]["high"] = expected[i, 1]

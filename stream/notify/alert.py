@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -55,7 +56,6 @@ class Alert(msgspec.Struct, frozen=True):
     unit: str | None = None
     band: Any = None
     display_name: str | None = None
-    links: Any = None
     armed: bool = True
 
     @property
@@ -102,8 +102,8 @@ def _iso(at_us: int) -> str:
     return _time(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def message(alert: Alert, zone: tzinfo) -> bytes:
-    """The body: the same bytes for every attempt."""
+def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
+    """The body: the same bytes for every attempt. links: name → URL with `{sensor}` for the sensor's path."""
     data = {
         "id": alert.id,
         "sensor": alert.sensor,
@@ -120,6 +120,6 @@ def message(alert: Alert, zone: tzinfo) -> bytes:
         "since": _iso(alert.since_us),
         "at": _iso(alert.at_us),
         "local_time": _time(alert.at_us).astimezone(zone).isoformat(timespec="milliseconds"),
-        "links": alert.links,
+        "links": {name: url.replace("{sensor}", quote(alert.sensor, safe="")) for name, url in links.items()},
     }
     return msgspec.json.encode({"type": f"alert.{alert.phase}", "timestamp": _iso(alert.at_us), "data": data})

@@ -125,7 +125,7 @@ class Intake:
                 taken.dropped[Drop.OVERFLOW] += 1
                 taken.remarks.append((Drop.OVERFLOW, record.partition, record.offset, webhook.name))
                 continue
-            body = body or message(alert, self._settings.zone_of(alert.sensor))
+            body = body or message(alert, self._settings.zone_of(alert.sensor), self._settings.links)
             self._outbox.put(webhook.name, alert.id, alert.phase, alert.sensor, body, record.at_us, now_us)
             rows[webhook.name] = rows.get(webhook.name, 0) + 1
             taken.queued[webhook.name] += 1

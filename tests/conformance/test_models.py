@@ -296,12 +296,18 @@ def test_the_loop_over_a_batch_is_the_step_for_each_reading_in_order(name: str) 
             expected[at] = max(0.5, step)
 
     state, score, scored_by = np.zeros(slots, model.state), np.full(rows, 0.5), np.full(rows, -1, np.int16)
-    model.run(state, slot, ts_us, value, verdict, class_of, uses, params, 4, score, scored_by)
+    band = np.full((rows, 2), np.nan)
+    model.run(state, slot, ts_us, value, verdict, class_of, uses, params, 4, score, scored_by, band)
 
     assert state.tobytes() == expected_state.tobytes()
     assert score.tolist() == expected.tolist()
     assert scored_by.tolist() == [4 if one > 0.5 else -1 for one in expected]
     assert (expected > 1.0).any()
+    # What scores above 1 lies outside of the band that was expected before it, and nothing else does.
+    low, high = band.T
+    known = np.isfinite(low)
+    assert (known == (scored_by == 4)).all()
+    assert ((value[known] < low[known]) | (value[known] > high[known])).tolist() == (score[known] > 1.0).tolist()
 
 
 # --- the same algorithm elsewhere ---------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ def test_up_shows_rates_and_alerts_and_draws_the_balance(tmp_path: Path) -> None
     assert folded == sorted(folded)
     # Four minutes of history, sixty sensors.
     assert folded[-1] > 5_000
-    assert re.search(r"^stopping …\nbalance .*: balanced\nwebhooks .*\nfaults .*\nstopped\n$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^stopping …\nbalance .*: balanced\nwebhooks .*\nfaults .*\nstopped\n$", done.stdout, re.MULTILINE
+    )
     found = json.loads(report.read_text())
     assert found["balanced"]
     assert found["sent"] == found["received"] == found["produced"] == found["folded"] > 5_000

@@ -18,7 +18,7 @@ def test_the_workers_record_becomes_the_body() -> None:
     alert, origin = read_alert(Topic().add("a1", Phase.FIRING, generation=7, of=3))
     assert (origin.group, origin.partition, origin.generation) == ("worker", 3, 7)
     assert alert.message_id == "a1_firing"
-    assert json.loads(message(alert, ZoneInfo("Europe/Berlin"))) == {
+    assert json.loads(message(alert, ZoneInfo("Europe/Berlin"), {"plot": "https://g/?s={sensor}"})) == {
         "type": "alert.firing",
         "timestamp": "2025-06-15T15:06:39.000Z",
         "data": {
@@ -37,23 +37,23 @@ def test_the_workers_record_becomes_the_body() -> None:
             "since": "2025-06-15T15:06:38.000Z",
             "at": "2025-06-15T15:06:39.000Z",
             "local_time": "2025-06-15T17:06:39.000+02:00",
-            "links": None,
+            "links": {"plot": "https://g/?s=bremen%2Fline-01%2Fpress-02%2Ftemperature"},
         },
     }
 
 
 def test_what_newer_workers_add_is_passed_on_or_read_over() -> None:
-    extra = {"unit": "Cel", "band": [40, 80], "display_name": "Öl", "links": {"plot": "https://x/"}, "new": 1}
+    extra = {"unit": "Cel", "band": [40, 80], "display_name": "Öl", "new": 1}
     alert, _ = read_alert(Topic().add(extra=extra))
-    data = json.loads(message(alert, UTC))["data"]
+    data = json.loads(message(alert, UTC, {}))["data"]
     assert (data["unit"], data["band"], data["display_name"]) == ("Cel", [40, 80], "Öl")
-    assert data["links"] == {"plot": "https://x/"}
+    assert data["links"] == {}
     assert alert.armed
 
 
 def test_a_value_that_is_no_number_is_null() -> None:
     alert, _ = read_alert(Topic().add(value=float("nan"), score=float("inf"), model=None))
-    data = json.loads(message(alert, UTC))["data"]
+    data = json.loads(message(alert, UTC, {}))["data"]
     assert data["value"] is data["score"] is data["model"] is None
 
 

@@ -62,6 +62,7 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
         "at_us": START_US + 5,
         "since_us": START_US,
         "value": 1e99,
+        "band": None,
         "score": 1e9,
         "model": None,
     }

@@ -1,0 +1,67 @@
+"""What `millstream alerts` says of what stands on the alerts topic."""
+
+from __future__ import annotations
+
+from deploy.commands.alerts import Alert, lines_of_open, lines_of_would
+
+AT_US = 1_700_000_000_000_000
+S_US = 1_000_000
+
+
+def alert(phase: str, *, armed: bool = True, sensor: str = "a/t", since_s: int = 0, before: str = "") -> Alert:
+    """As read from the topic; `before`: an earlier phase of the same alert."""
+    body = {
+        **{"sensor": sensor, "rule": "hot", "severity": "critical", "armed": armed},
+        **{"since_us": AT_US + since_s * S_US, "value": 61.25, "score": 0.875},
+    }
+    earlier = Alert.of({**body, "phase": before}, None) if before else None
+    return Alert.of({**body, "phase": phase}, earlier)
+
+
+def test_only_firing_alerts_are_open_and_the_newest_comes_first() -> None:
+    found = [
+        alert("firing", sensor="a/old"),
+        alert("pending", sensor="a/pending"),
+        alert("resolved", sensor="a/over", before="firing"),
+        alert("firing", sensor="a/new", since_s=60),
+    ]
+    assert lines_of_open(found) == [
+        "2 alerts are open:",
+        "critical  a/new  hot since 2023-11-14 22:14:20 UTC, value 61.25, score 0.88",
+        "critical  a/old  hot since 2023-11-14 22:13:20 UTC, value 61.25, score 0.88",
+    ]
+
+
+def test_an_open_alert_of_an_unarmed_plant_says_that_nobody_was_told() -> None:
+    (_, line) = lines_of_open([alert("firing", armed=False)])
+    assert line.endswith("(observe-only: nobody was told)")
+
+
+def test_many_open_alerts_are_counted_and_not_all_listed() -> None:
+    lines = lines_of_open([alert("firing", sensor=f"a/{i}") for i in range(23)])
+    assert lines[0] == "23 alerts are open:"
+    assert len(lines) == 22
+    assert lines[-1].strip() == "and 3 more"
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    assert lines_of_open([]) == ["0 alerts are open"]
+    assert lines_of_would([]) == ["would have alerted 0 times"]
+
+
+def test_would_have_alerted_counts_what_fired_unarmed_even_if_it_is_over() -> None:
+    found = [
+        alert("firing", armed=False),
+        alert("resolved", armed=False, since_s=60, before="firing"),
+        alert("pending", armed=False),
+        alert("resolved", armed=False, before="pending"),
+        alert("firing"),
+        alert("resolved", before="firing"),
+    ]
+    lines = lines_of_would(found)
+    assert lines[:2] == [
+        "would have alerted 2 times:",
+        "     2 ×  a/t  hot, last 2023-11-14 22:14:20 UTC, value 61.25",
+    ]
+    assert len(lines) == 3
+    assert "armed = true" in lines[2]
