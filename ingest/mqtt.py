@@ -226,9 +226,9 @@ class MqttLink:
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Say goodbye, once all that is queued has been written."""
+        self._closing = True
         if self._client is None or self._down is None or not self.is_up:
             return
-        self._closing = True
         self._client.disconnect()
         await asyncio.wait([self._down], timeout=timeout_s)
 
@@ -292,7 +292,9 @@ class MqttLink:
         self._loop.add_reader(self._socket, self._readable)
         self._arm_writer()
         try:
-            session_present = await asyncio.wait_for(self._up, CONNECT_TIMEOUT_S)
+            # Not wait_for: it may swallow a cancellation that comes together with the answer (Python 3.11).
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                session_present = await self._up
         except ReconnectError as error:
             self._fall_back(error)
             raise

@@ -198,7 +198,8 @@ class LogConsumer:
     async def _guarded(call: Coroutine[Any, Any, Any]) -> Any:
         # The client itself would try for ever, and whoever waits for it with it.
         try:
-            return await asyncio.wait_for(call, _CALL_TIMEOUT_S)
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                return await call
         except CommitFailedError:
             raise
         except (KafkaError, TimeoutError) as error:

@@ -69,7 +69,7 @@ class LogWriter:
     async def start(self) -> None:
         """Connect, with back-off, for as long as it takes."""
         backoff = Backoff()
-        while self._producer is None:
+        while self._producer is None and not self._closed:
             producer = AIOKafkaProducer(
                 enable_idempotence=True,
                 acks="all",
@@ -85,6 +85,8 @@ class LogWriter:
                 await asyncio.sleep(retry_in_s)
             else:
                 self._producer = producer
+                if self._closed:
+                    await self.close()
 
     async def write(self, topic: str, partition: int, records: Sequence[Outgoing]) -> list[int]:
         """Write records of one partition and return their offsets.
@@ -149,7 +151,9 @@ class LogWriter:
             if self._producer is not None:
                 return self._producer
             async with self._rebuilding:
-                pass
+                # Free, and still none: whoever was rebuilding it was cancelled.
+                if self._producer is None:
+                    await self.start()
         raise StopError("the writer is closed")
 
     async def _rebuild(self, broken: AIOKafkaProducer) -> None:

@@ -11,7 +11,8 @@ from ingest.contract.readings import Flag, Quality
 from models.compiled import ORDERLY, kernel
 
 RING = 16
-"""Recent timestamps kept per sensor. What is older than all of them is late, never folded again."""
+"""Recent timestamps kept per sensor, a power of two. What is older than all of them is late, never folded again."""
+_RING_MASK = RING - 1
 
 
 class Verdict(IntEnum):
@@ -69,32 +70,32 @@ def remember(row: Any, ts_us: int) -> int:
     """
     ring = row["ring"]
     used, at = row["ring_used"], row["ring_at"]
-    if used == 0 or ts_us > ring[(at + used - 1) % RING]:
+    if used == 0 or ts_us > ring[(at + used - 1) & _RING_MASK]:
         if used < RING:
-            ring[(at + used) % RING] = ts_us
+            ring[(at + used) & _RING_MASK] = ts_us
             row["ring_used"] = used + 1
         else:
             ring[at] = ts_us
-            row["ring_at"] = (at + 1) % RING
+            row["ring_at"] = (at + 1) & _RING_MASK
         return FOLDED
     if used == RING and ts_us < ring[at]:
         return LATE
     # Find its place from the newest back.
     place = used
-    while place > 0 and ring[(at + place - 1) % RING] > ts_us:
+    while place > 0 and ring[(at + place - 1) & _RING_MASK] > ts_us:
         place -= 1
-    if place > 0 and ring[(at + place - 1) % RING] == ts_us:
+    if place > 0 and ring[(at + place - 1) & _RING_MASK] == ts_us:
         return _DUPLICATE
     if used < RING:
         for k in range(used, place, -1):
-            ring[(at + k) % RING] = ring[(at + k - 1) % RING]
-        ring[(at + place) % RING] = ts_us
+            ring[(at + k) & _RING_MASK] = ring[(at + k - 1) & _RING_MASK]
+        ring[(at + place) & _RING_MASK] = ts_us
         row["ring_used"] = used + 1
     else:
         # The smallest makes room: everything below the new one moves down by one.
         for k in range(place - 1):
-            ring[(at + k) % RING] = ring[(at + k + 1) % RING]
-        ring[(at + place - 1) % RING] = ts_us
+            ring[(at + k) & _RING_MASK] = ring[(at + k + 1) & _RING_MASK]
+        ring[(at + place - 1) & _RING_MASK] = ts_us
     return OUT_OF_ORDER
 
 

@@ -121,7 +121,7 @@ async def test_a_lane_waits_while_another_rebuilds_the_producer(
     assert not first.done()
     assert not second.done()
     cluster.may_start.set()
-    assert await asyncio.wait_for(asyncio.gather(first, second), 2) == [[0], [0]]
+    assert tuple(await asyncio.wait_for(asyncio.gather(first, second), 2)) == ([0], [0])
     assert events.failed == [("t", 0)]
     assert len(cluster.producers) == 2
     assert writer.failing == set()
@@ -131,7 +131,7 @@ async def test_two_lanes_whose_producer_broke_rebuild_it_once(cluster: Cluster, 
     for value in (b"a", b"b"):
         cluster.failures[value] = [OutOfOrderSequenceNumber()]
     both = asyncio.gather(writer.write("t", 0, records(b"a")), writer.write("t", 1, records(b"b")))
-    assert await asyncio.wait_for(both, 2) == [[0], [0]]
+    assert tuple(await asyncio.wait_for(both, 2)) == ([0], [0])
     assert len(cluster.producers) == 2
 
 
@@ -143,7 +143,7 @@ async def test_records_of_a_partition_keep_their_order_over_retries(
     cluster.failures[b"b"] = [error(), error()]
     cluster.failures[b"c"] = [error(), error()]
     calls = (writer.write("t", 0, records(b"a", b"b", b"c")), writer.write("t", 0, records(b"d")))
-    assert await asyncio.wait_for(asyncio.gather(*calls), 2) == [[0, 1, 2], [3]]
+    assert tuple(await asyncio.wait_for(asyncio.gather(*calls), 2)) == ([0, 1, 2], [3])
     assert cluster.log[0] == [b"a", b"b", b"c", b"d"]
     assert writer.failing == set()
 

@@ -11,8 +11,13 @@ S_US = 1_000_000
 def alert(phase: str, *, armed: bool = True, sensor: str = "a/t", since_s: int = 0, before: str = "") -> Alert:
     """As read from the topic; `before`: an earlier phase of the same alert."""
     body = {
-        **{"sensor": sensor, "rule": "hot", "severity": "critical", "armed": armed},
-        **{"since_us": AT_US + since_s * S_US, "value": 61.25, "score": 0.875},
+        "sensor": sensor,
+        "rule": "hot",
+        "severity": "critical",
+        "armed": armed,
+        "since_us": AT_US + since_s * S_US,
+        "value": 61.25,
+        "score": 0.875,
     }
     earlier = Alert.of({**body, "phase": before}, None) if before else None
     return Alert.of({**body, "phase": phase}, earlier)

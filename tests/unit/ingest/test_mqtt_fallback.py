@@ -56,8 +56,10 @@ async def linked(port: int, heard: Heard, protocol: Literal["auto", "5", "3.1.1"
     try:
         yield link
     finally:
-        running.cancel()
-        await asyncio.wait([running])
+        # Python 3.11's wait_for drops a cancellation that comes together with the hang-up it waits for.
+        while not running.done():
+            running.cancel()
+            await asyncio.wait([running], timeout=0.1)
 
 
 async def levels(answers: list[bytes | None], protocol: Literal["auto", "5", "3.1.1"] = "auto") -> list[int]:
@@ -66,10 +68,9 @@ async def levels(answers: list[bytes | None], protocol: Literal["auto", "5", "3.
     enough = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.read(1_024)
-        level = head[head.index(b"MQTT") + 4]
         if len(seen) < len(answers):
-            answer = answers[len(seen)]
+            head = await reader.read(1_024)
+            level, answer = head[head.index(b"MQTT") + 4], answers[len(seen)]
             seen.append(level)
             writer.write(ACCEPT[level] if answer is None else answer)
         if len(seen) == len(answers):
