@@ -63,13 +63,14 @@ class OwnedPartition:
         out = Outcome()
         state = self.fold.state
         with self.lock:
+            live, before = False, state.counts.copy()
             for record in records:
                 if record.offset < state.next_offset:
                     continue
                 if record.offset > state.next_offset:
                     out.gap = (state.next_offset, record.offset)
-                live = record.offset >= self.live_from
-                before = state.counts.copy()
+                if not live and record.offset >= self.live_from:
+                    live, out.rebuilt, before = True, state.counts - before, state.counts.copy()
                 try:
                     effects = self.fold.fold(record)
                 except QuarantineError as error:
@@ -78,10 +79,11 @@ class OwnedPartition:
                     continue
                 if live:
                     out.records += 1
-                    out.verdicts += state.counts - before
                     if effects.transitions:
                         out.effects.append(effects)
-                else:
-                    out.rebuilt += state.counts - before
+            if live:
+                out.verdicts = state.counts - before
+            else:
+                out.rebuilt = state.counts - before
             out.next_offset = state.next_offset
         return out

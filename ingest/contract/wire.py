@@ -188,9 +188,10 @@ def decode_readings(data: bytes) -> Readings:
 
 
 def _words(column: pa.DictionaryArray) -> Words:
-    words: list[Any] = column.dictionary.to_pylist()
-    if None in words:
+    dictionary = column.dictionary
+    if dictionary.null_count:
         raise QuarantineError(Reason.RECORD, "a null in a dictionary")
+    words: list[Any] = dictionary.to_pylist()
     indices = column.indices
     index: NDArray[np.int32] = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
     if index.size:

@@ -195,19 +195,23 @@ class PartitionFold:
 
     def _slots(self, sensor: Words) -> NDArray[np.int32]:
         """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row."""
-        table = list(map(self.state.slots.get, sensor.words))
-        if None in table:
-            index, first = np.unique(sensor.index, return_index=True)
-            fresh = [int(at) for at in index[np.argsort(first)] if table[at] is None]
-            for at in fresh:
-                check_path(sensor.words[at])
-            for at in fresh:
-                # A foreign producer's dictionary may hold a word twice: the second time it has a slot.
-                path = sensor.words[at]
-                table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path)
-            # A word that no row uses has no slot, and needs none.
-            table = [-1 if slot is None else slot for slot in table]
-        return np.array(table, np.int32)[sensor.index]
+        table: list[int | None] = list(map(self.state.slots.get, sensor.words))
+        try:
+            return np.array(table, np.int32)[sensor.index]
+        except TypeError:  # a None among them
+            return np.array(self._with_new_slots(table, sensor), np.int32)[sensor.index]
+
+    def _with_new_slots(self, table: list[int | None], sensor: Words) -> list[int]:
+        index, first = np.unique(sensor.index, return_index=True)
+        fresh = [int(at) for at in index[np.argsort(first)] if table[at] is None]
+        for at in fresh:
+            check_path(sensor.words[at])
+        for at in fresh:
+            # A foreign producer's dictionary may hold a word twice: the second time it has a slot.
+            path = sensor.words[at]
+            table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path)
+        # A word that no row uses has no slot, and needs none.
+        return [-1 if slot is None else slot for slot in table]
 
     def _new_slot(self, path: str) -> int:
         state = self.state
