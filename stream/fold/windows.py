@@ -68,7 +68,8 @@ def weigh(pane: Any, value: float, weight: float) -> None:
     """Let a value count with a weight."""
     pane["weight"] += weight
     deviation = value - pane["mean"]
-    pane["mean"] += deviation * weight / pane["weight"]
+    # The quotient first: the first value's share is exactly 1, so a mean of one value is that value.
+    pane["mean"] += deviation * (weight / pane["weight"])
     pane["m2"] += weight * deviation * (value - pane["mean"])
     pane["min"] = min(pane["min"], value)
     pane["max"] = max(pane["max"], value)
@@ -146,7 +147,7 @@ def read(
             if pane["weight"] > 0.0:
                 total = weight + pane["weight"]
                 deviation = pane["mean"] - mean
-                mean += deviation * pane["weight"] / total
+                mean += deviation * (pane["weight"] / total)
                 m2 += pane["m2"] + deviation * deviation * weight * pane["weight"] / total
                 weight = total
         at_once = False
@@ -157,7 +158,7 @@ def read(
                 held = (held_until - held_from) / _US_PER_S
                 total = weight + held
                 deviation = row["last_value"] - mean
-                mean += deviation * held / total
+                mean += deviation * (held / total)
                 m2 += deviation * deviation * weight * held / total
                 weight = total
                 low = min(low, row["last_value"])

@@ -53,6 +53,7 @@ class PlantUnderTest:
             "GATEWAY__HTTP": f"127.0.0.1:{self.gateway_port}",
             "WORKER__HTTP": f"127.0.0.1:{self.worker_port}",
             "WORKER__GROUP": f"{prefix}-worker",
+            "WORKER__COMMIT_EVERY": "1s",
         }
         self.environment = {**os.environ, **{f"MILLSTREAM__{name}": value for name, value in variables.items()}}
         self.gateway = self._daemon("gateway", self.gateway_port)

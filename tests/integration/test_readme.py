@@ -48,10 +48,10 @@ def test_the_walk_works_as_written(mosquitto: Mosquitto, kafka: str, tmp_path: P
     try:
         for command in commands:
             line = command.replace("broker.plant.example", f"127.0.0.1:{mosquitto.port}")
-            line = line.replace("--for 60s", "--for 6s").replace("--listen 10s", "--listen 4s")
+            line = line.replace("--for 60s", "--for 4s").replace("--listen 10s", "--listen 3s")
             words = shlex.split(line)[1:]
             if words[0] == "up":
-                words += ["--duration", "10s", "--report", "report.json"]
+                words += ["--duration", "6s", "--report", "report.json"]
             done = subprocess.run(
                 [sys.executable, "-m", "deploy", *words],
                 cwd=tmp_path,
