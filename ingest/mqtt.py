@@ -1,4 +1,4 @@
-"""MQTT on asyncio: the only file that knows paho.
+"""MQTT on asyncio; this file and `bulk_client.py` are the only ones that know paho.
 
 `MqttLink` keeps one connection alive (MQTT 5 first, 3.1.1 where the broker has no other; back-off with jitter) and
 hands on messages in bursts. It acknowledges only what its user says, and only on the connection that a message came
@@ -12,22 +12,21 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from ingest.bulk_client import BulkClient
 from ingest.contract.errors import ReconnectError
 from ingest.contract.settings import MqttSettings
 from ingest.contract.tls import tls_context
 from ingest.packets import Burst, PacketReader
 
-READ_BYTES = 262_144
 CONNECT_TIMEOUT_S = 10.0
 _SMALL_READ_BYTES = 65_536
 _BREATH_S = 0.002
@@ -64,74 +63,6 @@ class Receiver(Protocol):
         ...
 
 
-class _BulkClient(paho.Client):
-    """paho's client, whose reader takes PUBLISH packets out in bulk and leaves every other packet to paho."""
-
-    reader: PacketReader
-    on_burst: Callable[[Burst], None]
-    last_read_bytes = 0
-    wrong = ""
-    _fed = b""
-    _fed_at = 0
-
-    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """One large read, or several while an encrypted connection holds decrypted bytes."""
-        burst = Burst()
-        rc = MQTTErrorCode.MQTT_ERR_SUCCESS
-        try:
-            while self._sock is not None:
-                data = super()._sock_recv(READ_BYTES)
-                if not data:
-                    rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
-                    break
-                self._last_bytes_received = time.monotonic()
-                self.last_read_bytes = len(data)
-                for packet in self.reader.feed(data, burst):
-                    self._hand_over(packet)
-                # The loop calls again for what is left in the socket, and serves others in between.
-                if not self._pending_bytes():
-                    break
-        except BlockingIOError:
-            pass
-        except (OSError, ReconnectError) as error:
-            self.wrong = str(error)
-            rc = self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
-        finally:
-            # Whatever else went wrong: what was taken out of the socket is taken over.
-            if len(burst):
-                self.on_burst(burst)
-        return rc
-
-    def _pending_bytes(self) -> bool:
-        pending = getattr(self._sock, "pending", None)
-        return bool(pending()) if callable(pending) else False
-
-    def _hand_over(self, packet: bytes) -> None:
-        self._fed, self._fed_at = packet, 0
-        while self._fed_at < len(packet) and self._sock is not None:
-            rc = self._packet_read()
-            if rc > 0:
-                self._loop_rc_handle(rc)
-                return
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        part = self._fed[self._fed_at : self._fed_at + bufsize]
-        if not part:
-            raise BlockingIOError
-        self._fed_at += len(part)
-        return part
-
-    def queue_raw(self, packet: bytes) -> None:
-        """Send bytes in their turn, after what is queued already."""
-        self._packet_queue(paho.PUBACK, packet, 0, 0)
-
-    def keep_alive_without_reading(self) -> None:
-        """Show the broker that we live, while nothing is read from it and no answer can be seen."""
-        self._send_pingreq()
-        self._ping_t = 0.0
-        self._last_bytes_received = time.monotonic()
-
-
 class MqttLink:
     """One MQTT connection, kept up until `close`.
 
@@ -154,7 +85,7 @@ class MqttLink:
         self._max_payload_bytes = max_payload_bytes
         self._version5 = settings.protocol != "3.1.1"
         self._knows_5 = True
-        self._client: _BulkClient | None = None
+        self._client: BulkClient | None = None
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._up: asyncio.Future[bool] | None = None
@@ -234,10 +165,10 @@ class MqttLink:
 
     # --- one connection ---------------------------------------------------------------------------------------
 
-    def _new_client(self) -> _BulkClient:
+    def _new_client(self) -> BulkClient:
         settings = self._settings
         protocol = MQTTProtocolVersion.MQTTv5 if self._version5 else MQTTProtocolVersion.MQTTv311
-        client = _BulkClient(
+        client = BulkClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             clean_session=None if self._version5 else not self._persistent,

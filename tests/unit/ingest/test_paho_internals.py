@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from ingest.mqtt import READ_BYTES, _BulkClient
+from ingest.bulk_client import READ_BYTES, BulkClient
 from ingest.packets import PacketReader
 
 
@@ -96,7 +96,7 @@ class Socket:
         return -1
 
 
-class Client(_BulkClient):
+class Client(BulkClient):
     """Connected to a socket of ours, and noting what happens."""
 
     def __init__(self, socket: Socket, *, version5: bool = True) -> None:
