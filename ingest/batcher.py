@@ -12,7 +12,7 @@ from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.partition import partition_of
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.contract.sensors import MAX_PATH_BYTES, TopicPattern, check_path, fill_field
-from ingest.decoders import Decoded, Decoder, Rejected
+from ingest.decoders import Decoded, Decoder, Messages, Rejected
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
 
 _MAX_TOPICS_PER_SENSOR = 2  # routes may overlap; beyond this a topic is looked up anew each time
@@ -112,7 +112,7 @@ class Batcher:
             if route < 0:
                 rejected += [Rejected(at, Reason.NO_ROUTE, "") for at in which.tolist()]
                 continue
-            parts.append(self._decode(self._routes[route], which, burst, topics, rejected))
+            parts.append(self._decode(self._routes[route], which, burst, topics, arrival_us, rejected))
         if parts:
             out.blocks = self._blocks(_merge(parts), burst, arrival_us)
         self._refuse(out, rejected, burst, routes)
@@ -127,12 +127,14 @@ class Batcher:
         which: NDArray[np.intp],
         burst: Burst,
         topics: NDArray[np.int32],
+        arrival_us: NDArray[np.int64],
         rejected: list[Rejected],
     ) -> _Rows:
         every = which.size == len(burst)
         payloads = burst.payloads if every else [burst.payloads[at] for at in which.tolist()]
         which, payloads = self._within_size(which, payloads, rejected)
-        decoded = route.decoder.decode(payloads)
+        names = burst.topics if which.size == len(burst) else [burst.topics[at] for at in which.tolist()]
+        decoded = route.decoder.decode(Messages(names, payloads, arrival_us[which].tolist()))
         rejected += [Rejected(int(which[at]), reason, detail) for at, reason, detail in decoded.rejected]
         message = which[np.array(decoded.message, np.intp)]
         if route.pattern.per_field:

@@ -66,6 +66,12 @@ class Reason(StrEnum):
     """A topic that matches no route."""
     OVER_BUDGET = "over_budget"
     """A new sensor, although `plant.max_sensors` are known already."""
+    UNIT = "unit"
+    """A unit that is unknown, or that cannot be converted into the sensor's."""
+    CLOCK = "clock"
+    """A time too far from its arrival, from a device whose clock is to be right."""
+    NO_BIRTH = "no_birth"
+    """Data of a device whose birth was never heard: its names and types are unknown."""
     RECORD = "record"
     """A Kafka record that is not what its headers say."""
 

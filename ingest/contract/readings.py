@@ -32,6 +32,10 @@ class Flag(IntFlag):
     """From a backlog: a spool, a device's own buffer."""
     ARRIVAL_STAMPED = 8
     """The payload had no time; `ts_us` is when it arrived."""
+    REPLAYED = 16
+    """Read anew from quarantine, after the settings were mended."""
+    CLOCK_CORRECTED = 32
+    """The device's clock was wrong; `ts_us` is its time plus the offset that was estimated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.contract.registry import Registry
-from ingest.decoders.base import Decoded, Decoder, Rejected
+from ingest.decoders.base import Decoded, Decoder, Messages, Rejected
 
 DECODERS: Registry[Decoder] = Registry(
     "decoder",
@@ -13,4 +13,4 @@ DECODERS: Registry[Decoder] = Registry(
     },
 )
 
-__all__ = ["DECODERS", "Decoded", "Decoder", "Rejected"]
+__all__ = ["DECODERS", "Decoded", "Decoder", "Messages", "Rejected"]

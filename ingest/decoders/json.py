@@ -15,7 +15,7 @@ import msgspec
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
-from ingest.decoders.base import Decoded, Rejected
+from ingest.decoders.base import Decoded, Messages, Rejected
 from ingest.decoders.times import TimeUnit, many_to_us, to_us
 from ingest.decoders.values import quality_of, value_of
 
@@ -70,9 +70,9 @@ class Json:
         """Several values need names."""
         return self.values is not None
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, messages: Messages) -> Decoded:
         """Rows for each payload that can be read."""
-        out = Decoded()
+        out, payloads = Decoded(), messages.payloads
         if self.values is None:
             rows = self._burst(payloads)
             if rows is not None:

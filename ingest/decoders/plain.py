@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
-from ingest.decoders.base import Decoded, Rejected
+from ingest.decoders.base import Decoded, Messages, Rejected
 from ingest.decoders.values import MAX_TEXT
 
 _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0}
@@ -32,10 +31,10 @@ class Plain:
         """The topic names the sensor."""
         return False
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, messages: Messages) -> Decoded:
         """One row for each payload that can be read."""
         out = Decoded()
-        for at, payload in enumerate(payloads):
+        for at, payload in enumerate(messages.payloads):
             try:
                 value, text = self._value(payload)
             except QuarantineError as error:

@@ -13,6 +13,7 @@ import msgspec
 from ingest.contract.errors import QuarantineError
 from ingest.contract.readings import Quality
 from ingest.contract.sensors import check_path
+from ingest.decoders.base import Messages
 from ingest.decoders.plain import Plain
 from ingest.decoders.times import TimeUnit, to_us
 from ingest.decoders.values import quality_of, value_of
@@ -129,7 +130,7 @@ def parse(payload: bytes) -> dict[str, Any] | str | Unreadable:
         return Unreadable("a long text")
     if not text.isprintable():
         return Unreadable("binary" if "\0" in text else "several lines of text")
-    rejected = Plain().decode([payload]).rejected
+    rejected = Plain().decode(Messages([b""], [payload], [0])).rejected
     return Unreadable(rejected[0].detail) if rejected else text
 
 

@@ -1,7 +1,11 @@
 """What every decoder of the table promises, whatever comes in; and what each makes of known payloads.
 
 A golden case is a folder `tests/golden/decoders/<decoder>/<case>/` with `input.json` (options, and payloads as text,
-or as {"hex": …} where they are none) and `expected.json` (rows, and rejected payloads with their reasons).
+or as {"hex": …} where they are none; {"topic": …, "payload": …} where the topic matters) and `expected.json` (rows,
+rejected and dropped messages with their reasons, topics of requests, descriptions).
+
+What a format needs of its own for this suite (options to try, topics, hostile and drawn payloads) is in
+`tests/conformance/payloads/<decoder>.py`; without such a file it is tried with its defaults.
 """
 
 from __future__ import annotations
@@ -11,29 +15,23 @@ from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.contract.errors import Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
-from ingest.decoders import DECODERS, Decoded, Decoder
+from ingest.decoders import DECODERS, Decoded, Decoder, Messages
+from ingest.decoders.base import Remembering
+from tests.conformance.payloads import Sent, payloads_of
 
 few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "decoders"
 
-OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "json": [
-        {},
-        {"values": ["*"]},
-        {"values": ["value", "b"]},
-        {"value": "v", "time": "t", "quality": "q", "time_unit": "ms"},
-        *({"time_unit": unit} for unit in ("s", "us", "ns", "iso")),
-    ],
-    "plain": [{}, {"numbers_only": True}, {"decimal_comma": True}],
-}
-ALL = [(name, options) for name in DECODERS.table for options in OPTIONS.get(name, [{}])]
+PAYLOADS_OF = {name: payloads_of(name) for name in DECODERS.table}
+ALL = [(name, options) for name, known in PAYLOADS_OF.items() for options in known.options]
 every_decoder = pytest.mark.parametrize(("name", "options"), ALL, ids=str)
 
 # --- payloads -------------------------------------------------------------------------------------------------------
@@ -139,17 +137,6 @@ FIELDS = st.sampled_from(["value", "ts", "quality", "v", "t", "q", "b", "", "ä"
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["good", "bad", 192])
 TIMES = st.integers(MIN_TS_US, MAX_TS_US).flatmap(lambda us: st.sampled_from([us // 10**6, us // 1000, us, us * 1000]))
 DOCUMENTS = st.dictionaries(FIELDS, SCALARS | TIMES | st.lists(SCALARS, max_size=2), max_size=5)
-# Numbers with times of one sort, at the edges of what is a time and of what unit it is in.
-EDGES = [edge // unit for edge in (MIN_TS_US, 1_700_000_000_123_456, MAX_TS_US) for unit in (10**6, 1000, 1)]
-EDGE_TIMES = st.builds(
-    lambda edge, more, scale: (edge + more) * scale,
-    st.sampled_from([*EDGES, 10**11, 10**14, 10**17]),
-    st.integers(-1_000, 1_000) | st.floats(-1, 1),
-    st.sampled_from([1, 1, 1000]),
-)
-USUAL = st.builds(
-    lambda value, ts: b'{"value":%r,"ts":%r}' % (value, ts), st.floats(-1e9, 1e9) | st.integers(), EDGE_TIMES
-)
 PAYLOADS = (
     st.binary(max_size=40)
     | st.sampled_from(HOSTILE)
@@ -163,29 +150,40 @@ PAYLOADS = (
 
 def assert_sound(decoded: Decoded, payloads: int, decoder: Decoder) -> None:
     rows = len(decoded.message)
-    for column in (decoded.field, decoded.ts_us, decoded.value, decoded.text, decoded.quality, decoded.code):
-        assert len(column) == rows
+    columns = (decoded.field, decoded.ts_us, decoded.value, decoded.text, decoded.quality, decoded.code)
+    assert {len(column) for column in columns} == {rows}
     assert decoded.message == sorted(decoded.message)
     # Every message is accounted for: as a reading, as rejected, or both.
-    assert {*decoded.message, *(one.message for one in decoded.rejected)} == set(range(payloads))
-    for field, ts_us, value, text, quality, code in zip(
-        decoded.field, decoded.ts_us, decoded.value, decoded.text, decoded.quality, decoded.code, strict=True
-    ):
+    empty = {one.message for one in decoded.dropped}
+    assert {*decoded.message, *(one.message for one in decoded.rejected), *empty} == set(range(payloads))
+    assert empty.isdisjoint(decoded.message)
+    for row, (field, ts_us, value, text, quality, code) in enumerate(zip(*columns, strict=True)):
         assert isinstance(field, str) == decoder.names_fields
         assert ts_us == 0 or MIN_TS_US <= ts_us < MAX_TS_US
-        assert isfinite(value) if text is None and quality != Quality.BAD else isfinite(value) != isnan(value)
+        empty = text is not None or quality == Quality.BAD or row in decoded.waveforms
+        assert isfinite(value) != isnan(value) if empty else isfinite(value)
         assert isnan(value) or text is None
         assert quality in list(Quality)
         for word in (field, text, code):
             assert word is None or word.encode().decode() == word
+    for optional in (decoded.unit, decoded.flags):
+        assert optional is None or len(optional) == rows
+    for row, waveform in decoded.waveforms.items():
+        assert isnan(decoded.value[row])
+        assert decoded.text[row] is None
+        assert waveform.samples.dtype == np.float64
+        assert waveform.samples.size
     for one in decoded.rejected:
         assert one.reason in list(Reason)
         assert one.detail.encode(errors="strict") is not None
+    for request in decoded.requests:
+        assert request.topic
 
 
 def described(decoded: Decoded, first: int = 0) -> list[tuple[Any, ...]]:
-    """Rows and rejections as plain values, in which NaN equals itself."""
-    rows = zip(
+    """All that was decoded as plain values, in which NaN equals itself."""
+    rows = len(decoded.message)
+    columns = zip(
         (first + at for at in decoded.message),
         decoded.field,
         decoded.ts_us,
@@ -193,48 +191,82 @@ def described(decoded: Decoded, first: int = 0) -> list[tuple[Any, ...]]:
         decoded.text,
         map(int, decoded.quality),
         decoded.code,
+        decoded.unit or [None] * rows,
+        decoded.flags or [0] * rows,
+        (repr(decoded.waveforms.get(row)) for row in range(rows)),
         strict=True,
     )
-    return [*rows, *((first + at, reason, detail) for at, reason, detail in decoded.rejected)]
+    apart = ((first + one.message, *one[1:]) for one in [*decoded.rejected, *decoded.dropped])
+    return [*columns, *apart, *decoded.requests, *decoded.described]
 
 
-def one_by_one(decoder: Decoder, payloads: list[bytes]) -> list[tuple[Any, ...]]:
-    return [line for at, payload in enumerate(payloads) for line in described(decoder.decode([payload]), at)]
+def messages(sent: list[Sent], first: int = 0) -> Messages:
+    """As if one had come every millisecond."""
+    return Messages(
+        [topic for topic, _ in sent],
+        [payload for _, payload in sent],
+        [1_700_000_000_000_000 + 1_000 * (first + at) for at in range(len(sent))],
+    )
 
 
-def check(decoder: Decoder, payloads: list[bytes]) -> None:
-    together = decoder.decode(payloads)
-    assert_sound(together, len(payloads), decoder)
-    assert sorted(described(together), key=str) == sorted(one_by_one(decoder, payloads), key=str)
+def check(name: str, options: dict[str, Any], sent: list[Sent]) -> None:
+    """A burst gives what its messages give one by one, to a decoder that starts from nothing."""
+    at_once, one_by_one = DECODERS.create(name, options), DECODERS.create(name, options)
+    together = at_once.decode(messages(sent))
+    assert_sound(together, len(sent), at_once)
+    alone = [line for at, one in enumerate(sent) for line in described(one_by_one.decode(messages([one], at)), at)]
+    assert sorted(described(together), key=str) == sorted(alone, key=str)
+    if isinstance(at_once, Remembering) and isinstance(one_by_one, Remembering):
+        assert at_once.snapshot() == one_by_one.snapshot()
+        again = DECODERS.create(name, options)
+        assert isinstance(again, Remembering)
+        again.restore(at_once.snapshot())
+        assert again.snapshot() == at_once.snapshot()
 
 
 @every_decoder
 def test_every_hostile_payload_alone_and_beside_a_usual_one(name: str, options: dict[str, Any]) -> None:
-    decoder = DECODERS.create(name, options)
-    for payload in HOSTILE:
-        check(decoder, [payload, b'{"value":2}'])
+    known = PAYLOADS_OF[name]
+    for topic in known.topics:
+        for payload in [*HOSTILE, *known.hostile]:
+            check(name, options, [(topic, payload), (topic, known.usual)])
 
 
 @every_decoder
 def test_all_hostile_payloads_in_one_burst(name: str, options: dict[str, Any]) -> None:
-    check(DECODERS.create(name, options), HOSTILE)
+    known = PAYLOADS_OF[name]
+    check(name, options, [(topic, payload) for topic in known.topics for payload in [*HOSTILE, *known.hostile]])
 
 
 @every_decoder
 @few
-@given(payloads=st.lists(PAYLOADS, max_size=6) | st.lists(USUAL, max_size=6))
-@example(payloads=[b'{"value":1,"x":"}', b'{"}', b'{"value":2}{"value":3}'])  # as many values as payloads
-@example(payloads=[b'{"value":2}{"value":3}', b"{}"])
-@example(payloads=[b'{"value":1', b"}"])
-@example(payloads=[b"{", b"}"])
-@example(payloads=[b'{"value":1}\n{"value":2}', b'{"value":3}', b""])
-def test_a_burst_gives_what_each_payload_gives_alone(name: str, options: dict[str, Any], payloads: list[bytes]) -> None:
-    check(DECODERS.create(name, options), payloads)
+@given(data=st.data())
+def test_a_burst_gives_what_each_payload_gives_alone(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    known = PAYLOADS_OF[name]
+    topics = st.sampled_from(known.topics)
+    hostile = st.lists(st.tuples(topics, PAYLOADS | st.sampled_from([known.usual, *known.hostile])), max_size=6)
+    usual = st.lists(known.drawn | st.tuples(topics, st.just(known.usual)), max_size=6)
+    check(name, options, data.draw(hostile | usual))
+
+
+CUT = [  # joined, these read otherwise than alone
+    [b'{"value":1,"x":"}', b'{"}', b'{"value":2}{"value":3}'],  # as many values as payloads
+    [b'{"value":2}{"value":3}', b"{}"],
+    [b'{"value":1', b"}"],
+    [b"{", b"}"],
+    [b'{"value":1}\n{"value":2}', b'{"value":3}', b""],
+]
+
+
+@every_decoder
+@pytest.mark.parametrize("payloads", CUT, ids=str)
+def test_payloads_that_make_a_whole_only_together(name: str, options: dict[str, Any], payloads: list[bytes]) -> None:
+    check(name, options, [(PAYLOADS_OF[name].topics[0], payload) for payload in payloads])
 
 
 @every_decoder
 def test_no_payloads_give_nothing(name: str, options: dict[str, Any]) -> None:
-    assert described(DECODERS.create(name, options).decode([])) == []
+    assert described(DECODERS.create(name, options).decode(messages([]))) == []
 
 
 @pytest.mark.parametrize("name", DECODERS.table)
@@ -249,16 +281,16 @@ def as_bytes(payload: str | dict[str, str]) -> bytes:
     return payload.encode() if isinstance(payload, str) else bytes.fromhex(payload["hex"])
 
 
-@pytest.mark.parametrize("case", sorted(GOLDEN.glob("*/*")), ids=lambda case: f"{case.parent.name}-{case.name}")
-def test_known_payloads_give_known_readings(case: Path) -> None:
-    given_ = json.loads((case / "input.json").read_text(encoding="utf-8"))
-    expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
-    decoded = DECODERS.create(case.parent.name, given_["options"]).decode([as_bytes(one) for one in given_["payloads"]])
-    usual = {"field": None, "ts_us": 0, "value": None, "text": None, "quality": "good", "code": None}
-    rows = [usual | row for row in expected["rows"]]
-    for row in rows:
-        row["value"] = repr(nan if row["value"] is None else float(row["value"]))
-    assert [
+def as_sent(payload: Any, topic: bytes) -> Sent:
+    if isinstance(payload, dict) and "topic" in payload:
+        return payload["topic"].encode(), as_bytes(payload["payload"])
+    return topic, as_bytes(payload)
+
+
+def rows_of(decoded: Decoded) -> list[dict[str, Any]]:
+    rows = len(decoded.message)
+    units, flags = decoded.unit or [None] * rows, decoded.flags or [0] * rows
+    return [
         {
             "message": decoded.message[at],
             "field": decoded.field[at],
@@ -267,8 +299,31 @@ def test_known_payloads_give_known_readings(case: Path) -> None:
             "text": decoded.text[at],
             "quality": Quality(decoded.quality[at]).name.lower(),
             "code": decoded.code[at],
+            "unit": units[at],
+            "flags": flags[at],
+            "samples": decoded.waveforms[at].samples.tolist() if at in decoded.waveforms else None,
         }
-        for at in range(len(decoded.message))
-    ] == rows
+        for at in range(rows)
+    ]
+
+
+@pytest.mark.parametrize("case", sorted(GOLDEN.glob("*/*")), ids=lambda case: f"{case.parent.name}-{case.name}")
+def test_known_payloads_give_known_readings(case: Path) -> None:
+    given_ = json.loads((case / "input.json").read_text(encoding="utf-8"))
+    expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
+    topic = PAYLOADS_OF[case.parent.name].topics[0]
+    sent = [as_sent(one, topic) for one in given_["payloads"]]
+    decoded = DECODERS.create(case.parent.name, given_["options"]).decode(messages(sent))
+    usual = {"field": None, "ts_us": 0, "value": None, "text": None, "quality": "good", "code": None}
+    usual |= {"unit": None, "flags": 0, "samples": None}
+    rows = [usual | row for row in expected["rows"]]
+    for row in rows:
+        row["value"] = repr(nan if row["value"] is None else float(row["value"]))
+    assert rows_of(decoded) == rows
     rejected = [{"message": one.message, "reason": one.reason.value} for one in decoded.rejected]
     assert rejected == expected.get("rejected", [])
+    dropped = [{"message": one.message, "reason": one.reason.value} for one in decoded.dropped]
+    assert dropped == expected.get("dropped", [])
+    assert [one.topic for one in decoded.requests] == expected.get("requests", [])
+    described = [{"field": one.field, "unit": one.unit, "low": one.low, "high": one.high} for one in decoded.described]
+    assert described == expected.get("described", [])

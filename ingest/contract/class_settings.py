@@ -1,0 +1,137 @@
+"""What can be set about sensors: any number of `[[class]]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ingest.contract.classes import Kind, Reporting
+from ingest.contract.durations import DurationUs
+from ingest.contract.section import Name, Section, hold_against_registry
+
+_SECOND_US = 1_000_000
+_MINUTE_US = 60 * _SECOND_US
+_DAY_US = 86_400 * _SECOND_US
+
+
+class RuleSettings(Section):
+    """When a sensor's signal becomes an alert."""
+
+    name: Name
+    signal: Literal["score", "value"] = "score"
+    above: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    below: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    hysteresis: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """How far back inside the limit the signal must come before it counts as over."""
+    hold: DurationUs = 0
+    """How long the signal must stay outside before the alert fires."""
+    resolve_after: DurationUs = 30 * _SECOND_US
+    """How long it must stay inside before the alert is resolved."""
+    severity: Literal["info", "warning", "critical"] = "warning"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> RuleSettings:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a rule has exactly one of `above` and `below`")
+        return self
+
+
+class ModelSettings(Section):
+    """A model and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _known_model(cls, name: str, info: ValidationInfo) -> str:
+        hold_against_registry(info, "model", name)
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        hold_against_registry(info, "model", info.data.get("name"), options)
+        return options
+
+
+def _as_model(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
+DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
+Series = Literal["value", "mean", "stddev", "min", "max", "score", "samples", "timestamp"]
+DEFAULT_SERIES: list[Series] = ["value", "mean", "stddev", "min", "max", "score"]
+
+
+class ClassSettings(Section):
+    """Sensors that share settings. The first class whose `match` fits a path is the sensor's."""
+
+    name: Name
+    match: Annotated[list[str], Field(min_length=1)]
+    """Path patterns: `*` within a level, `**` over levels."""
+    kind: Kind = Kind.GAUGE
+    reporting: Reporting = Reporting.PERIODIC
+    unit: str = ""
+    """UCUM: Cel, bar, mm/s, 1/min."""
+    armed: bool | None = None
+    """Whether alerts of these sensors go out; default: as the plant."""
+    range: tuple[float | None, float | None] = (None, None)
+    """Physically possible values; what is outside is shown and counted, but neither folded nor learned."""
+    windows: list[DurationUs] = [_MINUTE_US]
+    staleness: DurationUs = 3_600 * _SECOND_US
+    """How long the last value of an on-change sensor holds when nothing more is heard."""
+    models: list[ModelSettings] | None = None
+    """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
+    for the other kinds, in which a rare value is no anomaly."""
+    rules: list[RuleSettings] = [ANOMALY]
+    series: list[Series] = DEFAULT_SERIES
+    """What `/metrics/sensors` shows."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names_are_models(cls, value: object) -> object:
+        return [_as_model(one) for one in value] if isinstance(value, list) else value
+
+    @field_validator("rules")
+    @classmethod
+    def _named_apart(cls, rules: list[RuleSettings]) -> list[RuleSettings]:
+        names = [rule.name for rule in rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are called {name!r}: their alerts could not be told apart")
+        return rules
+
+    @field_validator("windows")
+    @classmethod
+    def _sane_windows(cls, windows: list[int]) -> list[int]:
+        for window_us in windows:
+            if not _SECOND_US <= window_us <= 7 * _DAY_US:
+                raise ValueError("a window is between 1s and 7d")
+        return sorted(set(windows))
+
+    @field_validator("range")
+    @classmethod
+    def _low_and_high(cls, limits: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+        low, high = limits
+        if low is not None and high is not None and not low < high:
+            raise ValueError("the first number must be less than the second")
+        return limits
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> ClassSettings:
+        if self.models and not self.kind.numeric:
+            raise ValueError(f"models need numbers, and this class is of kind {self.kind}")
+        return self
+
+    @property
+    def model_list(self) -> list[ModelSettings]:
+        """The models in force."""
+        if self.models is None:
+            return DEFAULT_MODELS if self.kind is Kind.GAUGE else []
+        return self.models
+
+
+EVERYTHING_ELSE = ClassSettings(name="default", match=["**"])
