@@ -3,13 +3,14 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
 OLDEST_PYTHON := 3.11
 KAFKA_PORT ?= 9092
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types arrows unit bench kafka lock clean
+.PHONY: help run test lint types arrows unit peers bench kafka lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -17,7 +18,7 @@ help:
 run: $(INSTALLED) ## start Millstream with brokers of its own on this machine
 	@$(VENV)/bin/millstream up $(ARGS)
 
-test: lint types arrows ## everything CI checks: style, types, imports and all tests
+test: lint types arrows peers ## everything CI checks: style, types, imports and all tests
 	@echo "Testing (real servers are started where installed)…"
 	@$(PYTHON) -m pytest -ra $(ARGS)
 
@@ -37,6 +38,8 @@ arrows: $(INSTALLED) ## which package may import which
 unit: $(INSTALLED) ## the tests that need no real server
 	@$(PYTHON) -m pytest -m "not real" $(ARGS)
 
+peers: $(PEERS)/.installed ## other people's implementations of formats, to test ours against
+
 bench: $(INSTALLED) ## measure throughput and latency
 	@$(PYTHON) -m tests.bench $(ARGS)
 
@@ -48,9 +51,11 @@ lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	@echo "Resolving the newest allowed versions…"
 	@uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --all-extras --generate-hashes \
 	    --upgrade pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --universal --python-version $(OLDEST_PYTHON) --generate-hashes \
+	    --upgrade tests/peers/requirements.in -o tests/peers/requirements.lock
 
 clean: ## remove the environment, caches and builds (not the Kafka download)
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, anew whenever what is to be in it changes. With uv if it is there, else with pip.
@@ -85,4 +90,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 	fi; \
 	$$install --require-hashes -r requirements.lock; \
 	$$install --no-deps --no-build-isolation --editable .; \
+	touch $@
+
+# Their requirements contradict ours, so they have an environment of their own.
+$(PEERS)/.installed: tests/peers/requirements.lock $(INSTALLED)
+	@set -e; rm -rf $(PEERS); \
+	if command -v uv >/dev/null; then \
+	    uv venv --quiet --python $(PYTHON) $(PEERS); \
+	    uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r tests/peers/requirements.lock; \
+	else \
+	    $(PYTHON) -m venv $(PEERS); \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	        -r tests/peers/requirements.lock; \
+	fi; \
 	touch $@

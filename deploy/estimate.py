@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.registries import model_registry
-from ingest.contract.settings import ClassSettings, Settings
+from ingest.contract.class_settings import ClassSettings
+from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
 from stream.fold.partition import PartitionState
 from stream.fold.plan import make_plan

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import ClassTable, range_with
 from ingest.contract.errors import SettingsError
-from ingest.contract.settings import ClassSettings, Settings
+from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag, read_tags
 
 _MAX_PROBLEMS = 50

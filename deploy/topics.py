@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from ingest.contract.errors import IncompatibleError, QuarantineError, ReconnectError, StopError
 from ingest.contract.kafka_client import Backoff, client_options
-from ingest.contract.settings import KafkaSettings, TopicSettings
+from ingest.contract.kafka_settings import KafkaSettings, TopicSettings
 from ingest.contract.wire import envelope_of
 
 _TIMEOUT_S = 20.0

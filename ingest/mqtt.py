@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ingest.bulk_client import BulkClient
 from ingest.contract.errors import ReconnectError
-from ingest.contract.settings import MqttSettings
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.tls import tls_context
 from ingest.packets import Burst, PacketReader
 

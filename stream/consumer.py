@@ -25,7 +25,7 @@ from aiokafka.errors import (
 
 from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import Backoff, client_options
-from ingest.contract.settings import KafkaSettings
+from ingest.contract.kafka_settings import KafkaSettings
 from stream.fold.partition import LogRecord
 
 # A crashed worker's partitions wait this long; heartbeats go on while folding, which happens in a thread.

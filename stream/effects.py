@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import glob
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.partition import murmur2
-from ingest.contract.settings import ClassSettings, PlantSettings
+from ingest.contract.settings import PlantSettings
 from ingest.contract.wire import JSON, SCHEMA_VERSION
 from stream.fold.alerts import Transition
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.durations import format_duration
 from ingest.contract.sensors import labels_of
-from ingest.contract.settings import ClassSettings
 from stream.fold.partition import PartitionFold
 
 _HELP = {

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError
 from deploy.console import fail, read, say
 from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import client_options
+from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.observe import configure_log
-from ingest.contract.settings import KafkaSettings
 
 _TIMEOUT_S = 30.0
 _SHOWN = 20

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from deploy.console import ERR, OUT, fail
 from ingest.contract.durations import parse_duration_us
 from ingest.contract.errors import ReconnectError, SettingsError, StopError
-from ingest.contract.settings import MqttSettings, TlsSettings
+from ingest.contract.mqtt_settings import MqttSettings
+from ingest.contract.section import TlsSettings
 from ingest.discover.address import parse_address
 from ingest.discover.printing import printable
 

@@ -17,9 +17,10 @@ from deploy.console import fail, read, say
 from deploy.tags import read_plant_tags, tags_path
 from ingest.contract.classes import ClassTable, glob
 from ingest.contract.errors import QuarantineError, SettingsError
+from ingest.contract.mqtt_settings import RouteSettings
 from ingest.contract.partition import partition_of
 from ingest.contract.sensors import TopicPattern, check_path, labels_of, machine_of
-from ingest.contract.settings import RouteSettings, Settings
+from ingest.contract.settings import Settings
 from ingest.contract.settings_file import PREFIX, Lines, Location
 from ingest.contract.tags import Tag
 from ingest.discover.printing import printable

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from deploy.up.balance import Fired
 from deploy.up.children import Say
 from ingest.contract.kafka_client import client_options
-from ingest.contract.settings import KafkaSettings
+from ingest.contract.kafka_settings import KafkaSettings
 
 _RETRY_S = 1.0
 

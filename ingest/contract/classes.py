@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ingest.contract.settings import ClassSettings
+    from ingest.contract.class_settings import ClassSettings
     from ingest.contract.tags import Tag
 
 Range = tuple[float | None, float | None]

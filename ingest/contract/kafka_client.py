@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from ingest.contract.settings import KafkaSettings
+from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.tls import tls_context
 
 _FIRST_BACKOFF_S = 0.5

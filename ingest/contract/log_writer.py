@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from ingest.contract.errors import StopError
 from ingest.contract.kafka_client import Backoff, client_options
-from ingest.contract.settings import KafkaSettings
+from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.wire import HeaderList
 
 _STOP_TIMEOUT_S = 5.0

@@ -6,26 +6,20 @@ Every field has a default that is safe. Reading, and reporting all mistakes at o
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import (
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator
 
-from ingest.contract.classes import Kind, Reporting
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.durations import DurationUs
+from ingest.contract.kafka_settings import KafkaSettings
+from ingest.contract.mqtt_settings import MqttSettings, RouteSettings
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings, check_names
 from ingest.contract.panes import pane_ring
-from ingest.contract.section import Endpoint, Name, Section, TopicName
-from ingest.contract.sensors import TopicPattern
+from ingest.contract.section import Endpoint, Section
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
-_DAY_US = 86_400 * _SECOND_US
 _RESERVED_LABELS = {"sensor", "window", "state", "class", "unit", "le", "quantile", "job", "instance"}
 
 

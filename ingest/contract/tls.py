@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from ingest.contract.errors import StopError
-from ingest.contract.settings import TlsSettings
+from ingest.contract.section import TlsSettings
 
 
 def tls_context(tls: TlsSettings) -> ssl.SSLContext:

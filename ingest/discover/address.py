@@ -6,7 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from ingest.contract.settings import MqttSettings, TlsSettings
+from ingest.contract.mqtt_settings import MqttSettings
+from ingest.contract.section import TlsSettings
 
 _PORTS = {"mqtt": 1_883, "mqtts": 8_883}
 _FORM = "an address is mqtt://[user[:password]@]host[:port], or mqtts:// for TLS"

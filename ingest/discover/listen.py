@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.contract.clock import Clock
 from ingest.contract.errors import ReconnectError, StopError
-from ingest.contract.settings import MqttSettings
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.discover.heard import Hearing
 from ingest.mqtt import MqttLink, Subscription
 from ingest.packets import Burst

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingest.contract.classes import Kind, Reporting
-from ingest.contract.settings import MqttSettings
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.discover.classes import ClassDraft
 from ingest.discover.draft import Draft
 from ingest.discover.printing import printable

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.contract.clock import Clock
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.observe import log
-from ingest.contract.settings import MqttSettings
 from ingest.mqtt import MqttLink
 from ingest.packets import Burst as MqttBurst
 from ingest.simulator.faults import Fault, write_truth_csv

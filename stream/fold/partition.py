@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.contract.class_settings import RuleSettings
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import Readings, Words
 from ingest.contract.sensors import check_path
-from ingest.contract.settings import RuleSettings
 from ingest.contract.wire import ARROW, Kind, decode_readings, envelope_of
 from stream.fold.alerts import EPISODE, EVENT, Phase, Transition, alert_id, judge_held, judge_rows
 from stream.fold.gate import Verdict

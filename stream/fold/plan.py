@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import ClassTable, Reporting
 from ingest.contract.panes import pane_ring
 from ingest.contract.registry import Registry
-from ingest.contract.settings import ClassSettings, RuleSettings
 from ingest.contract.tags import Tag
 from models.base import Model
 from stream.fold.alerts import RULE

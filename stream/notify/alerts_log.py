@@ -24,7 +24,7 @@ from aiokafka.errors import (
 
 from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import Backoff, client_options
-from ingest.contract.settings import KafkaSettings
+from ingest.contract.kafka_settings import KafkaSettings
 from stream.notify.alert import AlertRecord
 
 SESSION_TIMEOUT_MS = 10_000

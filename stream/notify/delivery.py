@@ -17,7 +17,7 @@ import aiohttp
 
 from ingest.contract.clock import Clock
 from ingest.contract.notifier_settings import WebhookSettings
-from ingest.contract.settings import TlsSettings
+from ingest.contract.section import TlsSettings
 from ingest.contract.tls import tls_context
 from ingest.contract.url_guard import ForbiddenAddressError, check_url, guarded_socket
 from stream.notify.schedule import retry_after_us

@@ -160,8 +160,8 @@ def assert_sound(decoded: Decoded, payloads: int, decoder: Decoder) -> None:
     for row, (field, ts_us, value, text, quality, code) in enumerate(zip(*columns, strict=True)):
         assert isinstance(field, str) == decoder.names_fields
         assert ts_us == 0 or MIN_TS_US <= ts_us < MAX_TS_US
-        empty = text is not None or quality == Quality.BAD or row in decoded.waveforms
-        assert isfinite(value) != isnan(value) if empty else isfinite(value)
+        may_be_none = text is not None or quality == Quality.BAD or row in decoded.waveforms
+        assert isfinite(value) != isnan(value) if may_be_none else isfinite(value)
         assert isnan(value) or text is None
         assert quality in list(Quality)
         for word in (field, text, code):
@@ -196,8 +196,9 @@ def described(decoded: Decoded, first: int = 0) -> list[tuple[Any, ...]]:
         (repr(decoded.waveforms.get(row)) for row in range(rows)),
         strict=True,
     )
-    apart = ((first + one.message, *one[1:]) for one in [*decoded.rejected, *decoded.dropped])
-    return [*columns, *apart, *decoded.requests, *decoded.described]
+    rejected = ((first + at, reason, detail) for at, reason, detail in decoded.rejected)
+    dropped = ((first + at, reason) for at, reason in decoded.dropped)
+    return [*columns, *rejected, *dropped, *decoded.requests, *decoded.described]
 
 
 def messages(sent: list[Sent], first: int = 0) -> Messages:

@@ -19,9 +19,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.registries import read_settings
 from ingest.batcher import Batcher, Route
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import ClassTable, Kind, Reporting
 from ingest.contract.sensors import TopicPattern
-from ingest.contract.settings import ClassSettings, Settings
+from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS
 from ingest.packets import Burst
 from tests.servers.binaries import ServerMissingError

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Quality
-from ingest.contract.settings import ClassSettings, RuleSettings
 from stream.fold.alerts import Phase, Transition
 from tests.unit.stream.logs import HOUR_US, PLANT, S_US, START_US, Batch, Row, examples, fold_log, long_log, plan_of
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.contract.class_settings import EVERYTHING_ELSE
 from ingest.contract.errors import IncompatibleError, QuarantineError
-from ingest.contract.settings import EVERYTHING_ELSE
 from ingest.contract.wire import JSON
 from stream.fold.alerts import Phase
 from stream.fold.gate import Verdict

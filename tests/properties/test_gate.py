@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.readings import Flag, Quality
-from ingest.contract.settings import ClassSettings
 from stream.fold.gate import RING, Verdict, remember
 from stream.fold.rows import SENSOR
 from tests.unit.stream.logs import (

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Quality
-from ingest.contract.settings import ClassSettings
 from stream.exposition import SensorPage
 from tests.unit.stream.logs import (
     HOUR_US,

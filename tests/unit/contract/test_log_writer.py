@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError, NotLeaderForPartitionError, OutOfOrderSe
 
 from ingest.contract import kafka_client, log_writer
 from ingest.contract.errors import StopError
+from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.log_writer import LogWriter, Outgoing
-from ingest.contract.settings import KafkaSettings
 
 
 class Confirmed(NamedTuple):

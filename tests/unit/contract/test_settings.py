@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.durations import format_duration, parse_duration_us
-from ingest.contract.settings import ClassSettings, Settings
+from ingest.contract.settings import Settings
 
 
 def test_a_route_is_all_that_must_be_said() -> None:

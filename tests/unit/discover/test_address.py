@@ -1,6 +1,6 @@
 import pytest
 
-from ingest.contract.settings import TlsSettings
+from ingest.contract.section import TlsSettings
 from ingest.discover.address import parse_address
 
 

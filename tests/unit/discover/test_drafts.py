@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from deploy.registries import read_settings
 from ingest.contract.classes import ClassTable, Kind
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.sensors import TopicPattern
-from ingest.contract.settings import MqttSettings, Settings
+from ingest.contract.settings import Settings
 from ingest.discover.address import parse_address
 from ingest.discover.draft import Draft, draft_of
 from ingest.discover.heard import Hearing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.contract.errors import StopError
 from ingest.contract.wire import Kind, decode_readings, envelope_of
-from ingest.decoders import Decoded
+from ingest.decoders import Decoded, Messages
 from ingest.packets import Burst
 from tests.unit.ingest.gateways import NOW_US, QUARANTINE, READINGS, Bench, Write, turn
 
@@ -192,7 +191,7 @@ class Broken:
 
     names_fields = False
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+    def decode(self, messages: Messages) -> Decoded:
         raise ZeroDivisionError
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from ingest.contract.settings import MqttSettings
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.mqtt import MqttLink
 from ingest.packets import Burst
 from tests.servers.mosquitto import Mosquitto

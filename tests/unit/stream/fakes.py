@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.errors import ReconnectError
 from ingest.contract.log_writer import LogWriter, Outgoing
-from ingest.contract.settings import ClassSettings, RuleSettings, Settings
+from ingest.contract.settings import Settings
 from stream.consumer import Bounds, LogConsumer, Owner
 from stream.fold.partition import LogRecord
 from stream.worker import Worker

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import models
+from ingest.contract.class_settings import ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind as SensorKind
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Flag, Quality, Readings, Words
 from ingest.contract.registry import Registry
-from ingest.contract.settings import ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from models.base import Model
 from stream.fold.alerts import Transition

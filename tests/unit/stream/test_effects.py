@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.settings import ClassSettings, PlantSettings
+from ingest.contract.class_settings import ClassSettings
+from ingest.contract.settings import PlantSettings
 from stream.effects import Description, alert_record, alerts_partition, is_armed
 from stream.fold.alerts import Phase, Transition
 from tests.unit.stream.logs import START_US, examples

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.errors import QuarantineError
 from ingest.contract.readings import Quality
 from ingest.contract.sensors import check_path
-from ingest.contract.settings import EVERYTHING_ELSE, ClassSettings
 from stream.exposition import SensorPage, escape
 from stream.fold.partition import PartitionFold
 from tests.servers.prometheus import promtool_check_metrics

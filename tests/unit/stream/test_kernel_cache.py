@@ -66,7 +66,7 @@ def test_a_second_process_finds_the_kernels(plant: Path) -> None:
 MODEL_AND_FOLD = """
 from models.ewma_z import EwmaZ
 from stream.fold.rows import fold_rows
-from ingest.contract.settings import EVERYTHING_ELSE
+from ingest.contract.class_settings import EVERYTHING_ELSE
 from tests.unit.stream.logs import plan_of
 from stream.worker import warm_up
 warm_up(plan_of(EVERYTHING_ELSE), 1)

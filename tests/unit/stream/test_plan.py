@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
-from ingest.contract.settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from stream.fold.plan import Plan
 from tests.unit.stream.logs import MINUTE_US, S_US, START_US, Batch, Row, examples, fold_log, plan_of
 

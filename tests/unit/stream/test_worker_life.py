@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.errors import ReconnectError, StopError
-from ingest.contract.settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.wire import Kind as RecordKind
 from ingest.contract.wire import envelope_of
 from stream import worker as worker_module

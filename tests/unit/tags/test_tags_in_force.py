@@ -9,9 +9,9 @@ import pytest
 
 from deploy.registries import model_registry
 from deploy.tags import read_fitting_tags
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings
 from ingest.contract.classes import ClassTable
 from ingest.contract.errors import SettingsError
-from ingest.contract.settings import EVERYTHING_ELSE, ClassSettings, ModelSettings
 from ingest.contract.tags import Tag
 from stream.fold.plan import make_plan
 
