@@ -77,7 +77,9 @@ async def check_kafka(settings: Settings) -> list[Finding]:
     """Reach Kafka and look at the topics, without creating any."""
     where = ",".join(settings.kafka.bootstrap)
     try:
-        topics = await asyncio.wait_for(try_topics(settings.kafka, create=False), _TIMEOUT_S)
+        topics = await asyncio.wait_for(
+            try_topics(settings.kafka, create=False, waveforms=settings.keeps_waveforms), _TIMEOUT_S
+        )
     except (ReconnectError, TimeoutError) as error:
         return [Finding("kafka", False, f"{where}: {str(error) or 'no answer'}")]
     except MissingTopicsError as error:
@@ -86,5 +88,7 @@ async def check_kafka(settings: Settings) -> list[Finding]:
         return [Finding("kafka", False, str(error))]
     except StopError as error:
         return [Finding("kafka", False, str(error))]
-    found = [Finding("kafka", True, f"{where}: reached; {topics.readings} partitions of readings")]
+    found = [
+        Finding("kafka", True, f"{where}: reached; {settings.kafka.topics.readings.partitions} partitions of readings")
+    ]
     return found + [Finding("kafka", None, remark) for remark in topics.remarks]

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the set
 from __future__ import annotations
 
 import asyncio
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +16,13 @@ import typer
 from deploy.commands.alerts import alerts
 from deploy.commands.discover import discover
 from deploy.commands.explain import explain
+from deploy.commands.quarantine import quarantine_app
 from deploy.commands.sensors import sensors_app
+from deploy.commands.simulate import simulate
 from deploy.console import OUT, fail, log_at, read, read_with_tags, run, seconds
 from ingest.contract.observe import configure_log
+from ingest.contract.settings import Settings
+from ingest.contract.tags import Tag
 
 app = typer.Typer(
     help="Streaming processor for factory telemetry: MQTT → Kafka → rolling statistics, anomaly scores, alerts.",
@@ -43,15 +48,33 @@ def main(
 
 
 @app.command()
-def gateway(config: Config, log_level: LogLevel = "info") -> None:
-    """Take messages from MQTT and put them into Kafka, acknowledged only when they are safe there.
+def gateway(
+    config: Config,
+    instance: Annotated[
+        int | None, typer.Option(help="Which of several gateways this is, over gateway.instance.", min=1)
+    ] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Take messages from MQTT and put them into Kafka, acknowledged only when they are safe there or on disk.
 
-    Example: millstream gateway --config plant.toml
+    SIGHUP reads routes, sources, classes and tags anew.
+
+    Examples: millstream gateway --config plant.toml
+              millstream gateway --config plant.toml --instance 2
     """
-    from deploy.daemons import run_gateway
+    from deploy.gateway_daemon import run_gateway
+    from deploy.registries import read_settings
+    from deploy.tags import read_plant_tags
 
     log_at(log_level)
-    run(run_gateway(read(config, with_models=False)))
+    environ = os.environ if instance is None else {**os.environ, "MILLSTREAM__GATEWAY__INSTANCE": str(instance)}
+
+    def reread() -> tuple[Settings, dict[str, Tag]]:
+        settings = read_settings(config, with_models=False, environ=environ)
+        return settings, read_plant_tags(settings, config)
+
+    settings, tags = read_with_tags(config, with_models=False, environ=environ)
+    run(run_gateway(settings, tags, reread))
 
 
 @app.command()
@@ -117,50 +140,6 @@ def check(
 
 
 @app.command()
-def simulate(
-    config: Config,
-    sensors: Annotated[int, typer.Option(help="How many sensors.", min=1, max=1_000_000)] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same plant and the same faults.", min=0)] = 1,
-    period: Annotated[str, typer.Option(help="How often a periodic sensor sends.")] = "1s",
-    fault_every: Annotated[str, typer.Option(help="Mean time between faults; 0s for none.")] = "20s",
-    history: Annotated[str, typer.Option(help="Event time before now that is sent at once.")] = "0s",
-    duration: Annotated[str | None, typer.Option(help="Stop after so long.")] = None,
-    messages: Annotated[int | None, typer.Option(help="Stop after so many messages.", min=1)] = None,
-    prefix: Annotated[str, typer.Option(help="Topics are PREFIX/site/area/line/machine/quantity.")] = "factory",
-    truth: Annotated[Path | None, typer.Option(help="Write the injected faults to this CSV file.")] = None,
-    log_level: LogLevel = "info",
-) -> None:
-    """Play an assembly line over real MQTT, with faults of four kinds on a seeded schedule.
-
-    Example: millstream simulate --config plant.toml --sensors 1000 --history 5m --truth truth.csv
-    """
-    from deploy.daemons import until_signal
-    from ingest.contract.clock import SystemClock
-    from ingest.simulator.publisher import Play, Publisher
-
-    log_at(log_level)
-    settings = read(config, with_models=False)
-    play = Play(
-        sensors=sensors,
-        seed=seed,
-        period_s=seconds("--period", period) or 1.0,
-        fault_every_s=seconds("--fault-every", fault_every) or None,
-        history_s=seconds("--history", history) or 0.0,
-        duration_s=seconds("--duration", duration),
-        messages=messages,
-        topic_prefix=prefix,
-        truth=truth,
-    )
-
-    async def work() -> None:
-        publisher = Publisher(settings.mqtt, play, SystemClock())
-        await until_signal(publisher.run())
-        OUT.print(f"{publisher.sent} messages sent, {publisher.link.unconfirmed} not confirmed by the broker")
-
-    run(work())
-
-
-@app.command()
 def up(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Settings; default: a demonstration plant.")
@@ -212,7 +191,9 @@ def up(
     run(work())
 
 
+app.command()(simulate)
 app.command()(discover)
 app.command()(explain)
 app.add_typer(sensors_app, name="sensors")
+app.add_typer(quarantine_app, name="quarantine")
 app.command()(alerts)

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the set
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,22 +35,24 @@ def fail(code: int, *lines: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def read(path: Path, *, with_models: bool) -> Settings:
-    """The settings, or exit code 2 with every mistake."""
+def read(path: Path, *, with_models: bool, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings, or exit code 2 with every mistake. environ: instead of the process's."""
     from deploy.registries import read_settings
 
     try:
-        return read_settings(path, with_models=with_models)
+        return read_settings(path, with_models=with_models, environ=environ)
     except SettingsError as error:
         count = len(error.problems)
         fail(2, *error.problems, f"{count} mistake{'s' if count > 1 else ''} in the settings; nothing was started")
 
 
-def read_with_tags(path: Path) -> tuple[Settings, dict[str, Tag]]:
-    """The settings with models checked, and the plant's tags; or exit code 2."""
+def read_with_tags(
+    path: Path, *, with_models: bool = True, environ: Mapping[str, str] | None = None
+) -> tuple[Settings, dict[str, Tag]]:
+    """The settings, and the plant's tags; or exit code 2."""
     from deploy.tags import read_plant_tags
 
-    settings = read(path, with_models=True)
+    settings = read(path, with_models=with_models, environ=environ)
     try:
         return settings, read_plant_tags(settings, path)
     except SettingsError as error:

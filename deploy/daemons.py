@@ -1,4 +1,4 @@
-"""The daemons, composed: the only place where settings meet adapters."""
+"""`millstream worker`, composed; and how a daemon ends."""
 
 from __future__ import annotations
 
@@ -12,72 +12,17 @@ from typing import Any
 
 from deploy.registries import model_registry
 from deploy.topics import ensure_topics
-from ingest.batcher import Route
 from ingest.contract.clock import SystemClock
 from ingest.contract.errors import StopError
 from ingest.contract.http import Complaints, serve
 from ingest.contract.log_writer import LogWriter
 from ingest.contract.observe import expose, log, new_registry
-from ingest.contract.readings import MIN_TS_US
-from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
-from ingest.decoders import DECODERS
-from ingest.gateway import Gateway
-from ingest.gateway_events import GatewayEvents
-from ingest.mqtt import MqttLink, Subscription
 
 _DRAIN_S = 10.0
 # A client library that waits for brokers cannot be waited for: everything unconfirmed is replayed anyway.
 _HARD_EXIT_S = 25.0
-
-
-async def run_gateway(settings: Settings) -> None:
-    """MQTT → Kafka, until SIGINT or SIGTERM. Raises StopError."""
-    registry = new_registry("gateway")
-    events, clock = GatewayEvents(registry), SystemClock()
-    routes = [
-        Route(one.topic, TopicPattern.parse(one.topic, one.path), DECODERS.create(one.decoder, one.options))
-        for one in settings.route
-    ]
-    writer = LogWriter(settings.kafka, settings.mqtt.client_id, events, settings.gateway.max_record_bytes)
-    gateway: Gateway | None = None
-
-    def unready() -> list[str]:
-        return ["connecting to Kafka"] if gateway is None else gateway.unready()
-
-    filters = [route.pattern.filter for route in routes]
-    events.starting(f"{settings.mqtt.host}:{settings.mqtt.port}", filters, ",".join(settings.kafka.bootstrap))
-    async with serve(settings.gateway.http, {"/metrics": lambda: expose(registry)}, list, unready) as url:
-        events.listening(url)
-
-        async def work() -> None:
-            nonlocal gateway
-            if clock.now_us() < MIN_TS_US:
-                raise StopError("this machine's clock is before 1990: set it, every record carries it")
-            topics = await ensure_topics(settings.kafka, events.kafka_unreachable)
-            _remark("gateway", topics.remarks)
-            await writer.start()
-            gateway = Gateway(settings, routes, topics.readings, topics.quarantine, writer, events, clock)
-            subscriptions = [
-                Subscription(filter_, one.qos) for filter_, one in zip(filters, settings.route, strict=True)
-            ]
-            gateway.link = MqttLink(
-                settings.mqtt, gateway, subscriptions, max_payload_bytes=settings.gateway.max_payload_bytes
-            )
-            connection, flushing = asyncio.create_task(gateway.link.run()), asyncio.create_task(gateway.run())
-            try:
-                await asyncio.wait([connection, flushing], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                # The connection lives on until what it brought is confirmed and acknowledged.
-                gateway.link.pause()
-                left = await gateway.drain(_DRAIN_S)
-                await gateway.link.close()
-                await writer.close()
-                events.stopped(left)
-                await _end(connection, flushing)
-
-        await until_signal(work())
 
 
 async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) -> None:
@@ -123,9 +68,11 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
         async def work() -> None:
             nonlocal worker
             topics = await ensure_topics(settings.kafka, events.kafka_unreachable)
-            _remark("worker", topics.remarks)
+            remark("worker", topics.remarks)
             await writer.start()
-            worker = Worker(settings, plan, consumer, writer, events, clock, topics.alerts, topics.quarantine)
+            names = settings.kafka.topics
+            counts = topics.counts[names.alerts.name], topics.counts[names.quarantine.name]
+            worker = Worker(settings, plan, consumer, writer, events, clock, *counts)
             await worker.run()
 
         try:
@@ -139,18 +86,10 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
             events.stopped()
 
 
-def _remark(part: str, remarks: tuple[str, ...]) -> None:
-    for remark in remarks:
-        log(part).warning(remark)
-
-
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel what still runs; raise what one failed with."""
-    for task in tasks:
-        task.cancel()
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
+def remark(part: str, remarks: tuple[str, ...]) -> None:
+    """Say what is odd and allowed."""
+    for one in remarks:
+        log(part).warning(one)
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:

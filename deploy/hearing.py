@@ -6,13 +6,14 @@ from collections import Counter
 
 import numpy as np
 
-from ingest.batcher import Batcher, Route
+from ingest.batcher import Batcher
 from ingest.contract.errors import Reason
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS
 from ingest.discover.heard import Hearing
 from ingest.packets import Burst
+from ingest.topic_table import Route
 
 
 class SensorHearing(Hearing):
@@ -24,7 +25,7 @@ class SensorHearing(Hearing):
             Route(one.topic, TopicPattern.parse(one.topic, one.path), DECODERS.create(one.decoder, one.options))
             for one in settings.route
         ]
-        self._batcher = Batcher(routes, 1, settings.plant.max_sensors, settings.gateway.max_payload_bytes)
+        self._batcher = Batcher.alone(routes, 1, settings.plant.max_sensors, settings.gateway.max_payload_bytes)
         self.filters = [route.pattern.filter for route in routes]
         self.sensors: set[str] = set()
         self.refused: Counter[Reason] = Counter()
@@ -35,7 +36,7 @@ class SensorHearing(Hearing):
             return
         self.messages += len(burst)
         batch = self._batcher.batch(burst, np.full(len(burst), arrival_us, np.int64))
-        for _, readings in batch.blocks:
-            words = readings.sensor
+        for block in batch.blocks:
+            words = block.readings.sensor
             self.sensors.update(words.words[at] for at in np.unique(words.index).tolist())
         self.refused.update(one.reason for one in batch.refused)

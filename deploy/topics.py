@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,34 +32,36 @@ class MissingTopicsError(StopError):
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What is there. readings, alerts, quarantine: partition counts; remarks: settings that the topics do not have."""
+    """What is there: partition counts by topic name, and settings that the topics do not have."""
 
-    readings: int
-    alerts: int
-    quarantine: int
+    counts: Mapping[str, int]
     remarks: tuple[str, ...]
 
 
-async def ensure_topics(kafka: KafkaSettings, unreachable: Callable[[str, float], None]) -> Topics:
-    """Find or create the topics, with back-off for as long as Kafka cannot be reached. Raises StopError."""
+async def ensure_topics(
+    kafka: KafkaSettings, unreachable: Callable[[str, float], None], *, waveforms: bool = False
+) -> Topics:
+    """Find or create the topics, with back-off for as long as Kafka cannot be reached. Raises StopError.
+
+    waveforms: whether the topic of waveforms is needed.
+    """
     backoff = Backoff()
     while True:
         try:
-            return await try_topics(kafka)
+            return await try_topics(kafka, waveforms=waveforms)
         except ReconnectError as error:
             retry_in_s = backoff.next_s()
             unreachable(str(error), retry_in_s)
             await asyncio.sleep(retry_in_s)
 
 
-async def try_topics(kafka: KafkaSettings, *, create: bool | None = None) -> Topics:
+async def try_topics(kafka: KafkaSettings, *, create: bool | None = None, waveforms: bool = False) -> Topics:
     """Once. Raises ReconnectError, or StopError where waiting would not help."""
     admin = AIOKafkaAdminClient(**client_options(kafka, "millstream-topics"))
     try:
         await asyncio.wait_for(admin.start(), _TIMEOUT_S)
-        return await asyncio.wait_for(
-            _check(admin, kafka, kafka.topics.create if create is None else create), _TIMEOUT_S
-        )
+        create = kafka.topics.create if create is None else create
+        return await asyncio.wait_for(_check(admin, kafka, create=create, waveforms=waveforms), _TIMEOUT_S)
     except (KafkaError, OSError, TimeoutError) as error:
         raise ReconnectError(str(error) or type(error).__name__) from error
     finally:
@@ -67,8 +69,9 @@ async def try_topics(kafka: KafkaSettings, *, create: bool | None = None) -> Top
             await admin.close()
 
 
-async def _check(admin: Any, kafka: KafkaSettings, create: bool) -> Topics:
+async def _check(admin: Any, kafka: KafkaSettings, *, create: bool, waveforms: bool) -> Topics:
     wanted: list[TopicSettings] = [kafka.topics.readings, kafka.topics.alerts, kafka.topics.quarantine]
+    wanted += [kafka.topics.waveforms] if waveforms else []
     # Asked for by name, a missing topic is created by most brokers, with one partition; so ask for all of them.
     there = set(await admin.list_topics())
     missing = [one for one in wanted if one.name not in there]
@@ -87,8 +90,7 @@ async def _check(admin: Any, kafka: KafkaSettings, create: bool) -> Topics:
         )
     await _check_last_records(kafka, readings)
     remarks = await _remarks(admin, wanted)
-    readings_count, alerts_count, quarantine_count = (counts[one.name] for one in wanted)
-    return Topics(readings_count, alerts_count, quarantine_count, tuple(remarks))
+    return Topics(counts, tuple(remarks))
 
 
 async def _create(admin: Any, topics: list[NewTopic]) -> None:

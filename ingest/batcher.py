@@ -2,350 +2,247 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.array_features import ArrayFeatures
+from ingest.batch import Batch, Block, Refused
 from ingest.contract.errors import QuarantineError, Reason
-from ingest.contract.partition import partition_of
 from ingest.contract.readings import Flag, Readings, Words
-from ingest.contract.sensors import MAX_PATH_BYTES, TopicPattern, check_path, fill_field
-from ingest.decoders import Decoded, Decoder, Messages, Rejected
+from ingest.decoders import Decoded, Messages, Rejected
+from ingest.decoders.base import Drop
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
+from ingest.profiles import Profiles
+from ingest.rows import Rows, merge
+from ingest.sensor_table import SensorTable
+from ingest.sensor_values import SensorValues
+from ingest.topic_table import Route, TopicTable
 
-_MAX_TOPICS_PER_SENSOR = 2  # routes may overlap; beyond this a topic is looked up anew each time
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A topic pattern and the decoder of its payloads. `name` labels its metrics."""
-
-    name: str
-    pattern: TopicPattern
-    decoder: Decoder
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A message, or a part of it, for quarantine."""
-
-    topic: bytes
-    payload: bytes
-    route: str
-    reason: Reason
-    detail: str
+NO_ROUTE = "none"
+_WRONG_CLOCK = QuarantineError(Reason.CLOCK, "the device's clock is too far off")
 
 
 @dataclass(slots=True)
-class Batch:
-    """What became of a run of messages.
+class _Run:
+    """One burst under way. topics, routes: numbers by message, shape (messages,)."""
 
-    blocks: (partition, readings), at most one a partition, rows in the order received.
-    arrival_us: when the youngest message came. received, quarantined: messages per route; a message is counted as
-    quarantined when a part of it is, even if other parts became readings.
-    """
+    burst: Burst
+    arrival_us: NDArray[np.int64]
+    topics: NDArray[np.int32]
+    routes: NDArray[np.int32]
+    out: Batch
+    rejected: list[Rejected] = field(default_factory=list)
+    dropped: dict[int, Drop] = field(default_factory=dict)
 
-    arrival_us: int
-    blocks: list[tuple[int, Readings]]
-    refused: list[Refused]
-    received: dict[str, int]
-    quarantined: dict[tuple[str, Reason], int]
-
-
-NO_ROUTE = "none"
-
-
-class _Topics(dict[bytes, int]):
-    """topic → its number; a new topic is resolved on first sight (dict calls `__missing__`)."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self._batcher = batcher
-
-    def __missing__(self, topic: bytes) -> int:
-        return self._batcher.resolve_topic(topic)
+    def reject(self, message: int, wrong: QuarantineError) -> None:
+        self.rejected.append(Rejected(message, wrong.reason, wrong.detail))
 
 
 class Batcher:
-    """Decodes and sorts. Knows the routes and every sensor met; no I/O, no clock.
+    """Decodes and sorts the messages of one connection. No I/O, no clock.
 
-    max_sensors bounds all tables: what is new beyond it is refused with OVER_BUDGET.
+    sensors, values: what is known of sensors and their devices; the connections of a gateway share them, and with them
+    the bound on their number: what is new beyond it is refused with OVER_BUDGET.
     """
 
-    def __init__(self, routes: Sequence[Route], partitions: int, max_sensors: int, max_payload_bytes: int) -> None:
-        self._routes = list(routes)
-        self._partitions = partitions
-        self._max_sensors = max_sensors
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        sensors: SensorTable,
+        values: SensorValues,
+        max_payload_bytes: int,
+    ) -> None:
+        self.routes = list(routes)
+        self._route_names = [*(route.name for route in routes), NO_ROUTE]  # so that route -1 has a name
+        self._sensors = sensors
+        self._values = values
+        self._arrays = ArrayFeatures(sensors, values)
         self._max_payload_bytes = max_payload_bytes
-        self._topics = _Topics(self)
-        # Per topic number: route (-1: none), sensor (-1: depends on the field), path template, what is wrong.
-        self._route_of: list[int] = []
-        self._sensor_of: list[int] = []
-        self._template_of: list[str] = []
-        self._wrong_with: list[QuarantineError | None] = []
-        self._by_field: dict[tuple[int, str], int] = {}
-        self._remembered_bytes = 0
-        # Per sensor number.
-        self._numbers: dict[str, int] = {}
-        self._names: list[str] = []
-        self._partition_of = np.zeros(64, np.int32)
-        self._last_stamp_us = np.zeros(64, np.int64)
+        self._topics = TopicTable(routes, sensors.number_of, sensors.max_sensors)
+
+    @classmethod
+    def alone(
+        cls,
+        routes: Sequence[Route],
+        partitions: int,
+        max_sensors: int,
+        max_payload_bytes: int,
+        profiles: Profiles | None = None,
+    ) -> Batcher:
+        """A batcher with tables of its own. profiles: nothing special by default."""
+        sensors = SensorTable(partitions, max_sensors)
+        return cls(routes, sensors, SensorValues(sensors, profiles or Profiles.none()), max_payload_bytes)
 
     @property
     def sensors(self) -> int:
-        """Sensors met so far."""
-        return len(self._names)
+        """Sensors met so far, on all connections."""
+        return len(self._sensors)
 
     def batch(self, burst: Burst, arrival_us: NDArray[np.int64]) -> Batch:
         """Turn messages into a batch. `arrival_us`: shape (messages,), ascending."""
         count = len(burst)
-        topics = np.fromiter(map(self._topics.__getitem__, burst.topics), np.int32, count)
-        routes = np.fromiter(map(self._route_of.__getitem__, topics.tolist()), np.int32, count)
-        out = Batch(int(arrival_us[-1]), [], [], {}, {})
-        rejected: list[Rejected] = []
-        parts: list[_Rows] = []
-        for route in np.unique(routes).tolist():
+        topics = np.fromiter(map(self._topics.numbers.__getitem__, burst.topics), np.int32, count)
+        routes = np.fromiter(map(self._topics.route_of.__getitem__, topics.tolist()), np.int32, count)
+        run = _Run(burst, arrival_us, topics, routes, Batch(int(arrival_us[-1])))
+        parts: list[Rows] = []
+        first, last = int(routes.min()), int(routes.max())
+        for route in (first,) if first == last else np.unique(routes).tolist():
             which = np.flatnonzero(routes == route)
-            name = NO_ROUTE if route < 0 else self._routes[route].name
-            out.received[name] = out.received.get(name, 0) + int(which.size)
+            run.out.received[self._route_names[route]] += int(which.size)
             if route < 0:
-                rejected += [Rejected(at, Reason.NO_ROUTE, "") for at in which.tolist()]
-                continue
-            parts.append(self._decode(self._routes[route], which, burst, topics, arrival_us, rejected))
-        if parts:
-            out.blocks = self._blocks(_merge(parts), burst, arrival_us)
-        self._refuse(out, rejected, burst, routes)
-        self._forget_surplus_topics()
-        return out
+                run.rejected += [Rejected(at, Reason.NO_ROUTE, "") for at in which.tolist()]
+            else:
+                parts += self._decode(run, self.routes[route], which)
+        rows = self._flagged_and_timed(run, merge(parts)) if parts else None
+        counted = self._refuse(run)
+        if rows is not None and len(rows):
+            self._add_blocks(run, rows, counted)
+        self._count_empty(run, counted)
+        self._topics.forget_surplus()
+        return run.out
 
     # --- messages → rows ------------------------------------------------------------------------------------
 
-    def _decode(
-        self,
-        route: Route,
-        which: NDArray[np.intp],
-        burst: Burst,
-        topics: NDArray[np.int32],
-        arrival_us: NDArray[np.int64],
-        rejected: list[Rejected],
-    ) -> _Rows:
-        every = which.size == len(burst)
-        payloads = burst.payloads if every else [burst.payloads[at] for at in which.tolist()]
-        which, payloads = self._within_size(which, payloads, rejected)
-        names = burst.topics if which.size == len(burst) else [burst.topics[at] for at in which.tolist()]
-        decoded = route.decoder.decode(Messages(names, payloads, arrival_us[which].tolist()))
-        rejected += [Rejected(int(which[at]), reason, detail) for at, reason, detail in decoded.rejected]
+    def _decode(self, run: _Run, route: Route, which: NDArray[np.intp]) -> list[Rows]:
+        """The rows of one route's messages, and those that their arrays become."""
+        topics, payloads = run.burst.topics, run.burst.payloads
+        which = self._within_size(run, which)
+        if which.size < len(run.burst):
+            topics, payloads = [topics[at] for at in which.tolist()], [payloads[at] for at in which.tolist()]
+        decoded = route.decoder.decode(Messages(topics, payloads, run.arrival_us[which].tolist()))
+        run.rejected += [Rejected(int(which[at]), reason, detail) for at, reason, detail in decoded.rejected]
+        run.dropped.update((int(which[at]), reason) for at, reason in decoded.dropped)
+        run.out.requests += decoded.requests
         message = which[np.array(decoded.message, np.intp)]
         if route.pattern.per_field:
-            sensor = self._sensors_by_field(decoded, message, topics, rejected)
+            sensor = self._sensors_by_field(run, decoded, message)
         else:
-            sensor = np.fromiter(map(self._sensor_of.__getitem__, topics[message].tolist()), np.int32, message.size)
-            for at in np.flatnonzero(sensor < 0).tolist():
-                wrong = self._wrong_with[int(topics[message[at]])]
-                assert wrong is not None
-                rejected.append(Rejected(int(message[at]), wrong.reason, wrong.detail))
-        return _Rows.of(decoded, message, sensor)
+            sensor = self._sensors_by_topic(run, message)
+        value, wrong = self._values.take(decoded, sensor)
+        for row, error in wrong.items():
+            run.reject(int(message[row]), error)
+            sensor[row] = -1
+        rows: list[Rows] = []
+        if decoded.waveforms:
+            arrays = self._arrays.take(decoded, message, sensor)
+            for row, error in arrays.wrong.items():
+                run.reject(int(message[row]), error)
+            run.out.waveforms += arrays.raw
+            sensor[list(decoded.waveforms)] = -1
+            rows.append(arrays.rows)
+        return [Rows.of(decoded, message, sensor, value), *rows]
 
-    def _within_size(
-        self, which: NDArray[np.intp], payloads: list[bytes], rejected: list[Rejected]
-    ) -> tuple[NDArray[np.intp], list[bytes]]:
-        limit = self._max_payload_bytes
+    def _within_size(self, run: _Run, which: NDArray[np.intp]) -> NDArray[np.intp]:
+        limit, payloads = self._max_payload_bytes, run.burst.payloads
         if max(map(len, payloads)) <= limit:
-            return which, payloads
-        fits = np.fromiter((len(payload) <= limit for payload in payloads), np.bool_, len(payloads))
-        rejected += [Rejected(int(at), Reason.TOO_LARGE, f"over {limit} bytes") for at in which[~fits].tolist()]
-        return which[fits], [payload for payload in payloads if len(payload) <= limit]
+            return which
+        too_large = [at for at in which.tolist() if len(payloads[at]) > limit]
+        run.rejected += [Rejected(at, Reason.TOO_LARGE, f"over {limit} bytes") for at in too_large]
+        return np.setdiff1d(which, too_large)
 
-    def _sensors_by_field(
-        self, decoded: Decoded, message: NDArray[np.intp], topics: NDArray[np.int32], rejected: list[Rejected]
-    ) -> NDArray[np.int32]:
+    def _sensors_by_topic(self, run: _Run, message: NDArray[np.intp]) -> NDArray[np.int32]:
+        topics = run.topics[message]
+        sensor = np.fromiter(map(self._topics.sensor_of.__getitem__, topics.tolist()), np.int32, message.size)
+        for row in np.flatnonzero(sensor < 0).tolist():
+            wrong = self._topics.wrong_with[int(topics[row])]
+            assert wrong is not None
+            run.reject(int(message[row]), wrong)
+        return sensor
+
+    def _sensors_by_field(self, run: _Run, decoded: Decoded, message: NDArray[np.intp]) -> NDArray[np.int32]:
         out = np.full(message.size, -1, np.int32)
-        known = self._by_field
-        for at, key in enumerate(zip(topics[message].tolist(), decoded.field, strict=True)):
-            topic, name = key
-            number = known.get((topic, name or ""))
+        known = self._topics.by_field
+        for row, key in enumerate(zip(run.topics[message].tolist(), decoded.field, strict=True)):
+            number = known.get(key)
             if number is None:
-                # Not raised: a stored error that is raised again keeps every frame it came through.
-                if wrong := self._wrong_with[topic]:
-                    rejected.append(Rejected(int(message[at]), wrong.reason, wrong.detail))
+                found = self._topics.resolve_field(*key)
+                if isinstance(found, QuarantineError):
+                    run.reject(int(message[row]), found)
                     continue
-                try:
-                    number = self._sensor(fill_field(self._template_of[topic], name or ""))
-                except QuarantineError as error:
-                    rejected.append(Rejected(int(message[at]), error.reason, error.detail))
-                    continue
-                known[topic, name or ""] = number
-            out[at] = number
+                number = found
+            out[row] = number
         return out
-
-    # --- names → numbers --------------------------------------------------------------------------------------
-
-    def resolve_topic(self, topic: bytes) -> int:
-        """Number a topic that was not met before."""
-        number = len(self._route_of)
-        self._topics[topic] = number
-        route, sensor, template, wrong = -1, -1, "", None
-        try:
-            text = topic.decode()
-            for at, one in enumerate(self._routes):
-                path = one.pattern.match(text)
-                if path is None:
-                    continue
-                route, template = at, path
-                if not one.pattern.per_field:
-                    sensor = self._sensor(path)
-                break
-        except UnicodeDecodeError:
-            wrong = QuarantineError(Reason.NAME, "a topic that is not UTF-8")
-        except QuarantineError as error:
-            wrong = error.with_traceback(None)
-        self._remembered_bytes += len(topic) + len(template)
-        if wrong is not None and route < 0:
-            # The match itself failed: any route can carry the message to quarantine.
-            route = 0
-        self._route_of.append(route)
-        self._sensor_of.append(sensor)
-        self._template_of.append(template)
-        self._wrong_with.append(wrong)
-        return number
-
-    def _sensor(self, path: str) -> int:
-        number = self._numbers.get(path)
-        if number is not None:
-            return number
-        check_path(path)
-        number = len(self._names)
-        if number >= self._max_sensors:
-            raise QuarantineError(Reason.OVER_BUDGET, f"plant.max_sensors = {self._max_sensors}")
-        if number >= self._partition_of.size:
-            self._partition_of = np.resize(self._partition_of, 2 * number)
-            self._last_stamp_us = np.concatenate([self._last_stamp_us, np.zeros(number, np.int64)])
-        self._numbers[path] = number
-        self._names.append(path)
-        self._partition_of[number] = partition_of(path, self._partitions)
-        return number
-
-    def _forget_surplus_topics(self) -> None:
-        # Topics that name no sensor (no route, bad names, over budget) must not fill memory either, nor long ones, nor
-        # the many spellings of one sensor (`a.b` and `a/b` are the same id).
-        most = _MAX_TOPICS_PER_SENSOR * self._max_sensors
-        if max(len(self._route_of), len(self._by_field), self._remembered_bytes // MAX_PATH_BYTES) > most:
-            self._remembered_bytes = 0
-            self._topics.clear()
-            self._by_field.clear()
-            for column in (self._route_of, self._sensor_of, self._template_of, self._wrong_with):
-                column.clear()
 
     # --- rows → blocks ----------------------------------------------------------------------------------------
 
-    def _blocks(self, rows: _Rows, burst: Burst, arrival_us: NDArray[np.int64]) -> list[tuple[int, Readings]]:
-        first = np.fromiter(burst.first, np.uint8, len(burst))[rows.message]
-        flags = ((first & RETAIN_BIT) * np.uint8(Flag.RETAINED)) | (
-            ((first & DUP_BIT) != 0) * np.uint8(Flag.REDELIVERED)
-        )
-        ts_us = rows.ts_us
-        unstamped = np.flatnonzero(ts_us == 0)
-        if unstamped.size:
-            self._stamp(rows, unstamped, arrival_us)
-            flags[unstamped] |= np.uint8(Flag.ARRIVAL_STAMPED)
+    def _flagged_and_timed(self, run: _Run, rows: Rows) -> Rows:
+        rows.flags |= _flags_of(np.fromiter(run.burst.first, np.uint8, len(run.burst)))[rows.message]
+        arrival_us = run.arrival_us[rows.message]
+        if rows.ts_us.any():
+            judged = self._values.judge_times(rows, arrival_us)
+            rows.ts_us = judged.ts_us
+            rows.flags |= judged.corrected * np.uint8(Flag.CLOCK_CORRECTED)
+            if judged.rejected.any():
+                for message in np.unique(rows.message[judged.rejected]).tolist():
+                    run.reject(message, _WRONG_CLOCK)
+                keep = np.flatnonzero(~judged.rejected)
+                rows, arrival_us = rows.take(keep), arrival_us[keep]
+        unstamped = rows.ts_us == 0
+        if unstamped.any():
+            rows.ts_us[unstamped] = self._sensors.stamp(rows.sensor[unstamped], arrival_us[unstamped])
+            rows.flags[unstamped] |= np.uint8(Flag.ARRIVAL_STAMPED)
+        return rows
+
+    def _refuse(self, run: _Run) -> NDArray[np.bool_]:
+        """Fill in what goes to quarantine; returns which messages are counted there, shape (messages,)."""
+        counted = np.zeros(len(run.burst), np.bool_)
+        for at, reason, detail in run.rejected:
+            if counted[at]:
+                continue  # one entry a message, however many of its parts are bad
+            counted[at] = True
+            name, burst = self._route_names[run.routes[at]], run.burst
+            run.out.refused.append(
+                Refused(
+                    burst.topics[at],
+                    burst.payloads[at],
+                    name,
+                    reason,
+                    detail,
+                    int(run.arrival_us[at]),
+                    at,
+                    int(_flags_of(np.uint8(burst.first[at]))),
+                )
+            )
+            run.out.quarantined[name, reason] += 1
+        return counted
+
+    def _add_blocks(self, run: _Run, rows: Rows, counted: NDArray[np.bool_]) -> None:
+        """The blocks, and in them the messages whose first row is there; `counted` grows by these."""
         readings = Readings(
-            Words(rows.sensor, self._names),
-            ts_us,
+            Words(rows.sensor, self._sensors.names),
+            rows.ts_us,
             rows.value,
             rows.quality,
-            flags.astype(np.uint8),
+            rows.flags,
             rows.text,
             rows.code,
         )
-        partition = self._partition_of[rows.sensor]
-        return [
-            (number, readings.take(np.flatnonzero(partition == number))) for number in np.unique(partition).tolist()
-        ]
+        partition = self._sensors.partition_of[rows.sensor]
+        begins = np.ones(len(rows), np.bool_)
+        begins[1:] = rows.message[1:] != rows.message[:-1]
+        begins &= ~counted[rows.message]
+        counted[rows.message] = True
+        for number in np.unique(partition).tolist():
+            here = partition == number
+            messages = Counter(run.routes[rows.message[here & begins]].tolist())
+            by_route = {self._route_names[route]: count for route, count in messages.items()}
+            run.out.blocks.append(Block(number, readings.take(np.flatnonzero(here)), by_route))
 
-    def _stamp(self, rows: _Rows, which: NDArray[np.intp], arrival_us: NDArray[np.int64]) -> None:
-        """The arrival time, strictly increasing per sensor, so that no two readings of one fall together."""
-        last = self._last_stamp_us
-        arrivals = arrival_us[rows.message[which]].tolist()
-        for row, sensor, stamp in zip(which.tolist(), rows.sensor[which].tolist(), arrivals, strict=True):
-            stamp_us = max(stamp, int(last[sensor]) + 1)
-            last[sensor] = stamp_us
-            rows.ts_us[row] = stamp_us
-
-    def _refuse(self, out: Batch, rejected: list[Rejected], burst: Burst, routes: NDArray[np.int32]) -> None:
-        counted: set[int] = set()
-        for at, reason, detail in rejected:
-            route = int(routes[at])
-            name = NO_ROUTE if route < 0 else self._routes[route].name
-            if at in counted:
-                continue  # one entry a message, however many of its parts are bad
-            counted.add(at)
-            out.refused.append(Refused(burst.topics[at], burst.payloads[at], name, reason, detail))
-            out.quarantined[name, reason] = out.quarantined.get((name, reason), 0) + 1
+    def _count_empty(self, run: _Run, counted: NDArray[np.bool_]) -> None:
+        for at in np.flatnonzero(~counted).tolist():
+            run.out.dropped[self._route_names[run.routes[at]], run.dropped.get(at, Drop.NO_READINGS)] += 1
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Decoded rows as arrays, those without a sensor left out."""
-
-    message: NDArray[np.intp]
-    sensor: NDArray[np.int32]
-    ts_us: NDArray[np.int64]
-    value: NDArray[np.float64]
-    quality: NDArray[np.uint8]
-    text: Words | None
-    code: Words | None
-
-    @classmethod
-    def of(cls, decoded: Decoded, message: NDArray[np.intp], sensor: NDArray[np.int32]) -> _Rows:
-        rows = message.size
-        # A burst of numbers has no text and no codes: count() in C tells without a loop.
-        text = None if decoded.text.count(None) == rows else Words.encode(decoded.text)
-        code = None if decoded.code.count(None) == rows else Words.encode(decoded.code)
-        out = cls(
-            message,
-            sensor,
-            np.array(decoded.ts_us, np.int64),
-            np.array(decoded.value, np.float64),
-            np.array(decoded.quality, np.uint8),
-            text,
-            code,
-        )
-        keep = np.flatnonzero(sensor >= 0)
-        return out if keep.size == rows else out.take(keep)
-
-    def take(self, rows: NDArray[np.intp]) -> _Rows:
-        return _Rows(
-            self.message[rows],
-            self.sensor[rows],
-            self.ts_us[rows],
-            self.value[rows],
-            self.quality[rows],
-            None if self.text is None else self.text.take(rows),
-            None if self.code is None else self.code.take(rows),
-        )
-
-
-def _merge(parts: list[_Rows]) -> _Rows:
-    """The rows of several routes, in the order received again."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = _Rows(
-        np.concatenate([part.message for part in parts]),
-        np.concatenate([part.sensor for part in parts]),
-        np.concatenate([part.ts_us for part in parts]),
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.quality for part in parts]),
-        _merge_words([part.text for part in parts], [part.message.size for part in parts]),
-        _merge_words([part.code for part in parts], [part.message.size for part in parts]),
-    )
-    return joined.take(np.argsort(joined.message, kind="stable"))
-
-
-def _merge_words(columns: list[Words | None], sizes: list[int]) -> Words | None:
-    if all(column is None for column in columns):
-        return None
-    texts: list[str | None] = []
-    for column, size in zip(columns, sizes, strict=True):
-        texts += [None] * size if column is None else column.decode()
-    return Words.encode(texts)
+@overload
+def _flags_of(first: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
+@overload
+def _flags_of(first: np.uint8) -> np.uint8: ...
+def _flags_of(first: Any) -> Any:
+    """What the first byte of a PUBLISH packet says, as bits of `Flag`."""
+    retained = (first & RETAIN_BIT) * np.uint8(Flag.RETAINED)
+    return retained | ((first & DUP_BIT) != 0) * np.uint8(Flag.REDELIVERED)

@@ -1,161 +1,132 @@
-"""The gateway: take → decode → batch → produce → acknowledge.
+"""The gateway: take → decode → batch → produce or spool → acknowledge.
 
-Guarantee: every QoS 1 message that the broker keeps for our session is in Kafka (as readings or in quarantine, on all
-in-sync replicas) before its PUBACK leaves. After a crash the broker sends what was not acknowledged once more, so a
-message may be produced twice; readings that carry their own time are counted once downstream.
+Guarantee: every QoS 1 message that a broker keeps for our session is in Kafka (as readings or in quarantine, on all
+in-sync replicas) or in the spool (on this machine's disk) before its PUBACK leaves. After a crash the broker sends what
+was not acknowledged once more, so a message may be produced twice; readings that carry their own time are counted once
+downstream.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from ingest.batcher import Batch, Batcher, Route
+from ingest.batch import Batch, Block
+from ingest.batcher import Batcher
 from ingest.contract.clock import Clock
 from ingest.contract.errors import QuarantineError
-from ingest.contract.log_writer import LogWriter, Outgoing
+from ingest.contract.log_writer import Outgoing
+from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.quarantine import quarantine_record
-from ingest.contract.readings import Readings
 from ingest.contract.settings import Settings
-from ingest.contract.wire import ARROW, Envelope, HeaderList, Kind, encode_readings, headers_of
-from ingest.flushing import FlushPolicy
+from ingest.contract.wire import ARROW, Envelope, Kind
+from ingest.delivery import Delivery, Outcome
+from ingest.device_clock import DeviceClocks
 from ingest.gateway_events import GatewayEvents
-from ingest.ledger import AckLedger, Ticket
-from ingest.mqtt import MqttLink
-from ingest.packets import Burst
+from ingest.intake import Intake
+from ingest.profiles import Profiles
+from ingest.records import readings_records, waveform_record
+from ingest.sensor_table import SensorTable
+from ingest.sensor_values import SensorValues
+from ingest.topic_table import Route
 
-# QoS 0, and MQTT 3.1.1 brokers with a large window, know no Receive Maximum: beyond this multiple of it, stop reading.
-_PAUSE_AT = 2
+_SHOWN_CLOCKS = 50  # series on /metrics
 
 
 class Gateway:
-    """One MQTT session into one Kafka topic. Composition (link, writer) is the caller's."""
+    """MQTT sessions into one Kafka topic. Composition (links, delivery) is the caller's.
+
+    partitions: of the topics of readings, of quarantine, and of waveforms.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        routes: Sequence[Route],
-        partitions: int,
-        quarantine_partitions: int,
-        writer: LogWriter,
+        profiles: Profiles,
+        partitions: tuple[int, int, int],
+        delivery: Delivery,
         events: GatewayEvents,
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._batcher = Batcher(routes, partitions, settings.plant.max_sensors, settings.gateway.max_payload_bytes)
-        self._partitions = partitions
-        self._quarantine_partitions = quarantine_partitions
-        self._writer = writer
+        self._partitions, self._quarantine_partitions, self._waveform_partitions = partitions
+        self._delivery = delivery
         self._events = events
         self._clock = clock
-        self._policy = FlushPolicy(
-            settings.gateway.linger / 1e6, settings.gateway.max_batch, settings.mqtt.receive_maximum
-        )
-        self._ledger = AckLedger()
-        self._pending = Burst()
-        self._arrivals: list[tuple[int, int]] = []
-        self._deliveries: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._source = settings.gateway_id
         self._seq = 0
-        self._epoch = 0
-        self._paused = False
-        self._high_water = _PAUSE_AT * max(settings.mqtt.receive_maximum, settings.gateway.max_batch)
-        self.link: MqttLink | None = None
-        events.watch(lambda: len(self._pending), lambda: self._batcher.sensors)
+        self._sensors = SensorTable(self._partitions, settings.plant.max_sensors)
+        self._values = SensorValues(self._sensors, profiles, settings.gateway.max_devices)
+        self.intakes: list[Intake] = []
+        events.watch(
+            waiting=lambda: sum(one.waiting for one in self.intakes),
+            sensors=lambda: len(self._sensors),
+            backlog_seconds=lambda: delivery.backlog_seconds(clock.now_us()),
+            backlog_bytes=lambda: delivery.backlog_bytes,
+            clock_offsets=lambda: [
+                (one.device, one.offset_us / 1e6) for one in self._values.clocks.offsets(_SHOWN_CLOCKS)
+            ],
+        )
+
+    def add_broker(self, broker: MqttSettings, routes: Sequence[Route]) -> Intake:
+        """The receiver of one broker's messages."""
+        batcher = self._batcher(routes)
+        intake = Intake(
+            broker.name,
+            broker.receive_maximum,
+            self._settings.gateway,
+            batcher,
+            self.forward,
+            self._events,
+            self._clock,
+        )
+        self.intakes.append(intake)
+        return intake
+
+    def _batcher(self, routes: Sequence[Route]) -> Batcher:
+        limit = self._settings.gateway.max_payload_bytes
+        return Batcher(routes, self._sensors, self._values, limit)
+
+    def reconfigure(self, profiles: Profiles, routes_of: Callable[[str], Sequence[Route]]) -> None:
+        """Other routes, units and clocks from the next batch on. What is known of sensors and their times stays."""
+        for intake in self.intakes:
+            intake.flush()
+            intake.batcher = self._batcher(routes_of(intake.broker))
+        self._values.reconfigure(profiles)
+
+    @property
+    def clocks(self) -> DeviceClocks:
+        """What the devices' clocks are taken to be."""
+        return self._values.clocks
 
     @property
     def in_flight(self) -> int:
-        """Messages received and not yet in Kafka."""
-        return self._ledger.messages + len(self._pending)
-
-    # --- the link's receiver --------------------------------------------------------------------------------------
-
-    def received(self, burst: Burst) -> None:
-        """Messages from the broker."""
-        pending = self._pending
-        if len(pending):
-            pending.topics += burst.topics
-            pending.payloads += burst.payloads
-            pending.first += burst.first
-            pending.mids += burst.mids
-        else:
-            self._pending = pending = burst
-        self._arrivals.append((len(burst), self._clock.now_us()))
-        waiting = self._ledger.unacknowledged + len(pending.mids)
-        flush_now = self._policy.received(len(pending), waiting, self._clock.monotonic_s())
-        if flush_now:
-            try:
-                self._flush()
-            except Exception as error:  # noqa: BLE001  # the link's callback has no caller that could hear of it
-                self._fail(error)
-        elif pending is burst:
-            self._wake.set()  # the first to wait for company starts the clock
-        if not self._paused and self.in_flight > self._high_water and self.link is not None:
-            self._paused = True
-            self.link.pause()
-            self._events.paused(paused=True, in_flight=self.in_flight)
-
-    def connected(self, epoch: int, protocol: str, session_present: bool) -> None:
-        """A connection is up."""
-        self._events.mqtt_connected(epoch, protocol, session_present)
-
-    def connecting(self, epoch: int) -> None:
-        """Message ids now belong to another connection."""
-        self._flush()  # what waits came on the old connection
-        self._epoch = epoch
-        self._ledger.new_epoch(epoch)
-        self._policy.new_connection()
-        if self._paused:
-            # The new connection reads; if too much is in flight, its first messages show it.
-            self._paused = False
-            self._events.paused(paused=False, in_flight=self.in_flight)
-
-    def disconnected(self, reason: str, retry_in_s: float) -> None:
-        """The connection is gone."""
-        self._events.mqtt_disconnected(reason, retry_in_s)
+        """Messages received and not yet safe."""
+        return sum(intake.in_flight for intake in self.intakes)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        burst, arrivals = self._pending, self._arrivals
-        self._policy.flushed()
-        if not len(burst):
-            return
-        self._pending, self._arrivals = Burst(), []
-        counts, times = zip(*arrivals, strict=True)
-        # The wall clock may step back; within a batch time does not.
-        arrival_us = np.maximum.accumulate(np.repeat(np.array(times, np.int64), counts))
-        ticket = self._ledger.open(self._epoch, len(burst), burst.mids)
-        batch = self._batcher.batch(burst, arrival_us)
-        self._events.batch_received(batch)
-        task = asyncio.create_task(self._deliver(batch, ticket))
-        self._deliveries.add(task)
-        task.add_done_callback(self._delivered)
+    async def forward(self, batch: Batch) -> None:
+        """Return when all of a batch is safe. What is called first is first in the log."""
+        topics, deliver = self._settings.kafka.topics, self._delivery.deliver
+        blocks = [(block, self._records(batch, block)) for block in batch.blocks]
+        safe = [deliver(topics.readings.name, block.partition, records) for block, records in blocks]
+        for name, aside in (
+            (topics.quarantine.name, self._set_aside(batch)),
+            (topics.waveforms.name, self._raw(batch)),
+        ):
+            safe += [deliver(name, partition, records) for partition, records in aside.items()]
+        outcomes = await asyncio.gather(*safe)
+        for (block, records), outcome in zip(blocks, outcomes, strict=False):
+            size_bytes = sum(len(record.value or b"") for record in records)
+            self._events.block_safe(block, len(records), size_bytes, spooled=outcome is Outcome.SPOOLED)
+        self._events.batch_settled(batch)
 
-    async def _deliver(self, batch: Batch, ticket: Ticket) -> None:
-        topics, writes, sizes = self._settings.kafka.topics, [], 0
-        for partition, readings in batch.blocks:
-            values = self._encode(readings)
-            sizes += sum(map(len, values))
-            records = [
-                Outgoing(value, None, self._headers(batch.arrival_us), batch.arrival_us // 1000) for value in values
-            ]
-            writes.append(self._writer.write(topics.readings.name, partition, records))
-        for partition, records in self._set_aside(batch).items():
-            writes.append(self._writer.write(topics.quarantine.name, partition, records))
-        await asyncio.gather(*writes)
-        self._events.batch_confirmed(batch, sizes)
-        due = self._ledger.settle(ticket)
-        if self.link is not None and self.link.ack(self._epoch, due):
-            self._events.acknowledged(len(due))
-        if self._paused and self.in_flight < self._high_water // 2 and self.link is not None:
-            self._paused = False
-            self.link.resume()
-            self._events.paused(paused=False, in_flight=self.in_flight)
+    def _records(self, batch: Batch, block: Block) -> list[Outgoing]:
+        envelope = Envelope(Kind.READINGS, ARROW, self._source, self._seq, batch.arrival_us, self._partitions)
+        records = readings_records(block.readings, envelope, self._settings.gateway.max_record_bytes)
+        self._seq += len(records)
+        return records
 
     def _set_aside(self, batch: Batch) -> dict[int, list[Outgoing]]:
         """Quarantine records by partition."""
@@ -166,9 +137,11 @@ class Gateway:
                 refused.payload,
                 QuarantineError(refused.reason, refused.detail),
                 route=refused.route,
-                source=self._settings.mqtt.client_id,
-                arrival_us=batch.arrival_us,
+                source=self._source,
+                arrival_us=refused.arrival_us,
                 partitions=self._quarantine_partitions,
+                position=refused.position,
+                flags=refused.flags,
             )
             found.setdefault(partition, []).append(record)
         if batch.refused:
@@ -177,61 +150,21 @@ class Gateway:
             self._events.refused(shown, first.reason, first.detail, len(batch.refused) - 1)
         return found
 
-    def _encode(self, readings: Readings) -> list[bytes]:
-        value = encode_readings(readings)
-        if len(value) <= self._settings.gateway.max_record_bytes or len(readings) == 1:
-            return [value]
-        half = np.arange(len(readings)) < len(readings) // 2
-        return [*self._encode(readings.take(np.flatnonzero(half))), *self._encode(readings.take(np.flatnonzero(~half)))]
-
-    def _headers(self, arrival_us: int) -> HeaderList:
-        source, seq = self._settings.mqtt.client_id, self._seq
-        self._seq += 1
-        return headers_of(Envelope(Kind.READINGS, ARROW, source, seq, arrival_us, self._partitions))
-
-    def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._deliveries.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        # A batch that cannot be written is never acknowledged; going on would only hide it.
-        self._failure = error
-        self._wake.set()
+    def _raw(self, batch: Batch) -> dict[int, list[Outgoing]]:
+        """Records of the waveforms topic by partition."""
+        found: dict[int, list[Outgoing]] = {}
+        for waveform in batch.waveforms:
+            partition, record = waveform_record(waveform, self._source, batch.arrival_us, self._waveform_partitions)
+            found.setdefault(partition, []).append(record)
+        return found
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Flush by age, until cancelled. Raises what a delivery failed with."""
-        while True:
-            wait_s = self._policy.wait_s(self._clock.monotonic_s())
-            if wait_s == 0.0:
-                self._flush()
-                continue
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
-            if self._failure is not None:
-                raise self._failure
-
     async def drain(self, timeout_s: float) -> int:
-        """Write what is pending, acknowledge what Kafka confirms in time; returns how many messages were not."""
-        self._flush()
+        """Send on what is pending, acknowledge what is safe in time; returns how many messages were not."""
         self._events.stopping(self.in_flight)
-        if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=timeout_s)
-        left = self.in_flight
-        for task in list(self._deliveries):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._deliveries, return_exceptions=True)
-        return left
+        return sum(await asyncio.gather(*(intake.drain(timeout_s) for intake in self.intakes)))
 
     def unready(self) -> list[str]:
         """What keeps the gateway from its work, for /readyz."""
-        wrong = [] if self.link is not None and self.link.is_up else ["not connected to the MQTT broker"]
-        if failing := self._writer.failing:
-            wrong.append(f"Kafka does not confirm writes to {len(failing)} partitions")
-        if self._paused:
-            wrong.append("reading is paused: too much in flight")
-        return wrong
+        return [*(one for intake in self.intakes for one in intake.unready()), *self._delivery.unready()]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """The messages of a batch: how many, and the ids of those that want a PUBACK."""
+    """The messages of a batch: how many, their size, and the ids of those that want a PUBACK."""
 
     epoch: int
     messages: int
     mids: list[bytes]
+    size_bytes: int = 0
     settled: bool = False
 
 
@@ -27,6 +28,8 @@ class AckLedger:
         self._open: deque[Ticket] = deque()
         self.messages = 0
         """Messages in flight."""
+        self.size_bytes = 0
+        """Their size."""
         self.unacknowledged = 0
         """Of these, how many want a PUBACK on the current connection: what fills the broker's window."""
         self._epoch = 0
@@ -36,11 +39,12 @@ class AckLedger:
         self._epoch = epoch
         self.unacknowledged = 0
 
-    def open(self, epoch: int, messages: int, mids: list[bytes]) -> Ticket:
+    def open(self, epoch: int, messages: int, mids: list[bytes], size_bytes: int = 0) -> Ticket:
         """Messages were taken over, after all that were taken over before."""
-        ticket = Ticket(epoch, messages, mids)
+        ticket = Ticket(epoch, messages, mids, size_bytes)
         self._open.append(ticket)
         self.messages += messages
+        self.size_bytes += size_bytes
         if epoch == self._epoch:
             self.unacknowledged += len(mids)
         return ticket
@@ -58,6 +62,7 @@ class AckLedger:
         while self._open and self._open[0].settled:
             done = self._open.popleft()
             self.messages -= done.messages
+            self.size_bytes -= done.size_bytes
             if done.epoch == self._epoch:
                 due += done.mids
         self.unacknowledged -= len(due)

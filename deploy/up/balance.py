@@ -50,7 +50,7 @@ def read_truth(path: Path) -> list[Fault]:
 class Balance:
     """Messages and readings, faults and webhooks. sent: None without a simulator. dropped: gated by the worker.
 
-    in_flight: messages that were on their way when the run was stopped.
+    in_flight: messages that were on their way when the run was stopped. empty: messages that carry no reading.
 
     faults: per kind (injected, alerted), of those that could be seen by the end.
     """
@@ -58,6 +58,7 @@ class Balance:
     sent: int | None
     received: int
     produced: int
+    empty: int
     in_flight: int
     readings: int
     folded: int
@@ -76,7 +77,7 @@ class Balance:
 
         With the simulator, which stops first, all has arrived: every reading was folded once.
         """
-        if self.received != self.produced + self.quarantined + self.in_flight:
+        if self.received != self.produced + self.empty + self.quarantined + self.in_flight:
             return False
         if self.sent is None:
             return self.folded + self.dropped <= self.readings + self.in_flight
@@ -111,6 +112,7 @@ def balance(
         sent=sent,
         received=figures.received,
         produced=figures.produced,
+        empty=figures.empty,
         in_flight=figures.in_flight,
         readings=figures.readings_produced,
         folded=figures.folded,

@@ -15,10 +15,11 @@ _FOLDED = ("folded", "out_of_order", "state")
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Totals since the start, and where things stand."""
+    """Totals since the start, and where things stand. produced: by way of the spool too. empty: without readings."""
 
     received: int = 0
     produced: int = 0
+    empty: int = 0
     readings_produced: int = 0
     quarantined: int = 0
     in_flight: int = 0
@@ -79,8 +80,11 @@ class Reader:
         lags = [value for (metric, _), value in worker.items() if metric == "millstream_worker_lag_seconds"]
         return Figures(
             received=total(gateway, "millstream_gateway_messages_received_total"),
-            produced=total(gateway, "millstream_gateway_messages_produced_total"),
-            readings_produced=total(gateway, "millstream_gateway_readings_produced_total"),
+            produced=total(gateway, "millstream_gateway_messages_produced_total")
+            + total(gateway, "millstream_gateway_messages_spooled_total"),
+            empty=total(gateway, "millstream_gateway_messages_dropped_total"),
+            readings_produced=total(gateway, "millstream_gateway_readings_produced_total")
+            + total(gateway, "millstream_gateway_readings_spooled_total"),
             quarantined=total(gateway, "millstream_gateway_messages_quarantined_total"),
             in_flight=total(gateway, "millstream_gateway_messages_in_flight"),
             folded=round(sum(readings.get(verdict, 0.0) for verdict in _FOLDED)),

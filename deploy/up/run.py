@@ -100,6 +100,7 @@ class Run:
                 "MQTT__PROTOCOL": "3.1.1",
                 "KAFKA__BOOTSTRAP": brokers.kafka,
                 "KAFKA__TOPICS__READINGS__PARTITIONS": str(MOCK_PARTITIONS),
+                "GATEWAY__STATE_DIR": str(folder),
                 "NOTIFIER__STATE_DIR": str(folder),
                 "NOTIFIER__START": "earliest",
                 "WEBHOOK": json.dumps([{"name": "here", "url": receiver, "secret": secret, "allow_private": True}]),
@@ -240,9 +241,10 @@ async def _for(work: object, duration_s: float | None) -> None:
 def lines_of(found: Balance) -> list[str]:
     """The balance for a person."""
     sent = "" if found.sent is None else f"sent {found.sent:,}  "
+    empty = f"without readings {found.empty:,}  " if found.empty else ""
     lines = [
         f"balance     {sent}received {found.received:,}  produced {found.produced:,}  folded {found.folded:,}  "
-        f"quarantined {found.quarantined:,}  gated {found.dropped:,}  in flight {found.in_flight:,}: "
+        f"{empty}quarantined {found.quarantined:,}  gated {found.dropped:,}  in flight {found.in_flight:,}: "
         + ("balanced" if found.balanced else "NOT BALANCED"),
     ]
     if found.webhooks_delivered:

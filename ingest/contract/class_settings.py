@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.durations import DurationUs
 from ingest.contract.section import Name, Section, hold_against_registry
+from ingest.contract.waveform_options import WaveformOptions
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -87,6 +88,8 @@ class ClassSettings(Section):
     """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
     for the other kinds, in which a rare value is no anomaly."""
     rules: list[RuleSettings] = [ANOMALY]
+    waveform: WaveformOptions | None = None
+    """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""
     series: list[Series] = DEFAULT_SERIES
     """What `/metrics/sensors` shows."""
 
@@ -122,6 +125,8 @@ class ClassSettings(Section):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> ClassSettings:
+        if self.waveform is not None and self.kind is not Kind.WAVEFORM:
+            raise ValueError(f'[class.waveform] is for kind = "waveform", and this class is of kind {self.kind}')
         if self.models and not self.kind.numeric:
             raise ValueError(f"models need numbers, and this class is of kind {self.kind}")
         return self

@@ -48,19 +48,28 @@ class QuarantineTopic(TopicSettings):
     partitions: int = Field(3, ge=1, le=10_000)
 
 
+class WaveformsTopic(TopicSettings):
+    """Waveforms as they came, of classes that ask for it; their features are readings."""
+
+    name: TopicName = "millstream.waveforms"
+    partitions: int = Field(3, ge=1, le=10_000)
+
+
 class TopicsSettings(Section):
     """The topics."""
 
     readings: ReadingsTopic = ReadingsTopic()
     alerts: AlertsTopic = AlertsTopic()
     quarantine: QuarantineTopic = QuarantineTopic()
+    waveforms: WaveformsTopic = WaveformsTopic()
+    """Used, and created, only where a class keeps its waveforms."""
     create: bool = True
     """Create what is missing; otherwise a missing topic is an error."""
 
     @model_validator(mode="after")
-    def _three(self) -> TopicsSettings:
-        if len({self.readings.name, self.alerts.name, self.quarantine.name}) < 3:
-            raise ValueError("readings, alerts and quarantine are three different topics")
+    def _apart(self) -> TopicsSettings:
+        if len({self.readings.name, self.alerts.name, self.quarantine.name, self.waveforms.name}) < 4:
+            raise ValueError("readings, alerts, quarantine and waveforms are four different topics")
         return self
 
 

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from ingest.contract.errors import StopError
+from ingest.contract.failpoints import failpoint
 from ingest.contract.kafka_client import Backoff, client_options
 from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.wire import HeaderList
@@ -78,6 +79,9 @@ class LogWriter:
             )
             try:
                 await producer.start()
+            except asyncio.CancelledError:
+                await _stop(producer)
+                raise
             except (KafkaError, OSError) as error:
                 await _stop(producer)
                 retry_in_s = backoff.next_s()
@@ -133,6 +137,7 @@ class LogWriter:
             )
             for one in records[len(offsets) :]
         ]
+        failpoint("produced")
         confirmed = asyncio.gather(*sent, return_exceptions=True)
         # An idempotent producer tries for ever by itself and says nothing; so somebody else has to.
         done, _ = await asyncio.wait([confirmed], timeout=_SILENCE_S)

@@ -38,6 +38,7 @@ class Registry(Generic[T]):
         self.what = what
         self.table = dict(table)
         self._names_only = names_only
+        self._adapters: dict[str, TypeAdapter[T]] = {}
 
     def problems(self, name: str, options: Mapping[str, Any] | None = None) -> list[str]:
         """What is wrong with a name and its options; empty if `create` will succeed.
@@ -73,10 +74,16 @@ class Registry(Generic[T]):
         if unknown:
             raise ValueError("\n".join(unknown))
         try:
-            return TypeAdapter(cls).validate_python(dict(options))
+            return self._adapter(name, cls).validate_python(dict(options))
         except ValidationError as error:
             lines = [
                 f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors()
             ]
             raise ValueError("\n".join(lines)) from error
+
+    def _adapter(self, name: str, cls: type[T]) -> TypeAdapter[T]:
+        # It takes milliseconds to build.
+        if name not in self._adapters:
+            self._adapters[name] = TypeAdapter(cls)
+        return self._adapters[name]

@@ -35,6 +35,8 @@ class TlsSettings(Section):
     """Certificates to trust instead of the system's."""
     cert_file: str | None = None
     key_file: str | None = None
+    alpn: tuple[Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")], ...] = ()
+    """Names of protocols to offer, best first, where a server tells by them what is spoken on a shared port."""
 
 
 def hold_against_registry(

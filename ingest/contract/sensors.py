@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ingest.contract.errors import QuarantineError, Reason
@@ -160,8 +161,21 @@ class TopicPattern:
         >>> TopicPattern.parse("factory/{site}/{rest...}").filter
         'factory/+/#'
         """
-        levels = [text if what == "literal" else "+" for what, text in self._levels]
+        return self.filter_with({})
+
+    def filter_with(self, values: Mapping[str, str]) -> str:
+        """The filter with some named levels filled in.
+
+        >>> TopicPattern.parse("factory/{site}/{rest...}").filter_with({"site": "demo"})
+        'factory/demo/#'
+        """
+        levels = [text if what == "literal" else values.get(text, "+") for what, text in self._levels]
         return "/".join([*levels, "#"] if self._rest else levels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named levels, in order, without the one that takes all remaining."""
+        return tuple(text for what, text in self._levels if what == "name")
 
     @property
     def per_field(self) -> bool:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.durations import DurationUs
+from ingest.contract.filters import filters_of, overlaps
+from ingest.contract.gateway_settings import GatewaySettings, SourceSettings
 from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.mqtt_settings import MqttSettings, RouteSettings
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings, check_names
 from ingest.contract.panes import pane_ring
+from ingest.contract.registry import did_you_mean
 from ingest.contract.section import Endpoint, Section
+from ingest.contract.sensors import TopicPattern
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -52,18 +56,6 @@ class PlantSettings(Section):
         return levels
 
 
-class GatewaySettings(Section):
-    """MQTT → Kafka."""
-
-    http: Endpoint = "127.0.0.1:9101"
-    linger: DurationUs = 200_000
-    """How long a reading may wait for company: a record costs the same for one row as for hundreds."""
-    max_batch: int = Field(5_000, ge=1, le=100_000)
-    max_payload_bytes: int = Field(262_144, ge=64, le=16_777_216)
-    max_record_bytes: int = Field(900_000, ge=131_072, le=16_777_216)
-    """Below the broker's `message.max.bytes` (1 MiB by default)."""
-
-
 class WorkerSettings(Section):
     """Kafka → state → metrics and alerts."""
 
@@ -78,18 +70,85 @@ class WorkerSettings(Section):
     commit_every: DurationUs = 5 * _SECOND_US
 
 
+def route_filters(route: RouteSettings, instance: int = 1, instances: int = 1) -> list[str]:
+    """What one gateway of several subscribes to for a route."""
+    return filters_of(TopicPattern.parse(route.topic, route.path), route.levels, instance, instances)
+
+
 class Settings(Section):
     """All of it."""
 
     plant: PlantSettings = PlantSettings()
     mqtt: MqttSettings = MqttSettings()
+    broker: list[MqttSettings] = []
+    """Several MQTT brokers, each with a name, instead of `[mqtt]`."""
     route: Annotated[list[RouteSettings], Field(min_length=1)]
+    source: list[SourceSettings] = []
     classes: list[ClassSettings] = Field([EVERYTHING_ELSE], alias="class")
     kafka: KafkaSettings = KafkaSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     notifier: NotifierSettings = NotifierSettings()
     webhook: list[WebhookSettings] = []
+
+    @property
+    def brokers(self) -> list[MqttSettings]:
+        """The MQTT brokers."""
+        return self.broker or [self.mqtt]
+
+    def client_id_at(self, broker: MqttSettings) -> str:
+        """The gateway's client id at a broker: its own for each of several gateways."""
+        return broker.client_id if self.gateway.instances == 1 else f"{broker.client_id}-{self.gateway.instance}"
+
+    @property
+    def gateway_id(self) -> str:
+        """What the gateway calls itself in records and at Kafka."""
+        return self.client_id_at(self.brokers[0])
+
+    @property
+    def keeps_waveforms(self) -> bool:
+        """Whether the topic of waveforms is needed."""
+        return any(one.waveform is not None and one.waveform.keep_raw for one in self.classes)
+
+    @model_validator(mode="after")
+    def _brokers_apart(self) -> Settings:
+        names = [one.name for one in self.broker]
+        if self.broker and "mqtt" in self.model_fields_set:
+            raise ValueError("one broker is set in [mqtt], several in [[broker]]: not both")
+        if len(set(names)) < len(names):
+            raise ValueError("two brokers have one name: give each [[broker]] its own")
+        if len({(one.host, one.port, one.client_id) for one in self.broker}) < len(names):
+            raise ValueError("two brokers have one address and client id: each would throw the other out")
+        for at, route in enumerate(self.route, 1):
+            for name in route.brokers:
+                if name not in [one.name for one in self.brokers]:
+                    raise ValueError(f"route {at}: there is no broker {name!r}{did_you_mean(name, names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _filters_apart(self) -> Settings:
+        """Several gateways: no topic may reach two of them."""
+        count = self.gateway.instances
+        if count == 1:
+            return self
+        for at, route in enumerate(self.route, 1):
+            if not route.levels:
+                raise ValueError(
+                    f"route {at}: gateway.instances = {count} gateways share the topics by the values of a level: list "
+                    "them, levels = { line = [...] }"
+                )
+        shares = [
+            [one for route in self.route for one in route_filters(route, instance, count)]
+            for instance in range(1, count + 1)
+        ]
+        for at, filters in enumerate(shares):
+            others = [one for share in shares[at + 1 :] for one in share]
+            if found := next(overlaps(filters, others), None):
+                raise ValueError(
+                    f"{found[0]} and {found[1]} would belong to two gateways, and both match some topics: routes of "
+                    "several gateways must not overlap"
+                )
+        return self
 
     @field_validator("webhook")
     @classmethod

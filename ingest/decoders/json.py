@@ -1,4 +1,4 @@
-"""JSON objects, one value or several per payload.
+"""JSON: objects with one value or several, nested objects, arrays of rows, waveforms.
 
 The fast way decodes a whole burst with one call: the payloads joined by newlines, each of which must be exactly
 one object. It is taken only where that is provably the same as decoding one by one; anything else goes the slow
@@ -8,193 +8,76 @@ way, message by message, and tells what is wrong with which.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ingest.contract.errors import QuarantineError, Reason
-from ingest.contract.readings import Quality
-from ingest.decoders.base import Decoded, Messages, Rejected
-from ingest.decoders.times import TimeUnit, many_to_us, to_us
-from ingest.decoders.values import quality_of, value_of
+from ingest.decoders.columns import Columns, Keys, columns_of, document_type, fields_of_structs
+from ingest.decoders.documents import Documents, parse_json
 
-_ANY = msgspec.json.Decoder()
-_GOOD = int(Quality.GOOD)
-_GOOD_WORDS = {None, "good"}
-_NO_TIME = type(None)
-_NUMBERS = {int, float}
+_BLANKS = b" \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Json:
-    """Fields of a JSON object.
+class Json(Documents):
+    """Fields of a JSON document.
 
-    value:     name of the field with the value; ignored with `values`.
-    values:    several values per payload: their field names, or `["*"]` for all but time and quality. Then the
-               route's path needs `{field}` or `{id}`.
-    time:      name of the field with the time; where it is absent, the arrival time is taken.
+    A name is a key as it stands, dots and all, or, if it starts with a slash, a JSON Pointer (RFC 6901):
+    `/motor/temp`, `/axes/0/position`.
+
+    value:     where the value is; ignored with `values`. An array of numbers is one reading: a waveform.
+    values:    several values: their names, or `["*"]` for all but time, quality, unit, rate_hz and name. Then the
+               route's path needs `{field}` or `{id}`; pointers give fields of several levels (`motor/temp`).
+    flatten:   with `["*"]`: go into nested objects, `{"motor": {"temp": 1}}` is the field `motor/temp`.
+    rows:      where the array of rows is, `""` if it is the document: each of its objects is read as a document of
+               its own; an object in place of the array is one row.
+    name:      where a row's name is; then the route's path needs `{field}` or `{id}`, with `values` as well
+               `name/value`.
+    time:      where the time is; where there is none, the document's is taken, else the arrival time.
+    document_time: where the document's time is, if it is called otherwise than a row's.
     time_unit: s, ms, us, ns, iso, or auto (by its size).
-    quality:   name of the field with the quality; where it is absent, good.
+    quality:   where the quality is; where there is none, the document's is taken, else good.
+    unit:      where the unit is; none is read by default. As with quality, a row's own goes before the document's.
+    rate_hz:   where a waveform's sampling rate is; likewise.
+
+    max_rows:    values in one payload; a payload of more is refused.
+    max_depth:   levels that `flatten` goes down.
+    max_name:    characters of a field's name.
+    max_samples: numbers in a waveform.
     """
 
-    value: str = "value"
-    values: list[str] | None = None
-    time: str = "ts"
-    time_unit: TimeUnit = "auto"
-    quality: str = "quality"
-    _rows: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
+    def _usual_decoder(self, keys: Keys) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(document_type(keys))
 
-    def __post_init__(self) -> None:
-        names = [self.time, self.quality] if self.values is not None else [self.time, self.quality, self.value]
-        if len(set(names)) < len(names):
-            raise ValueError("value, time and quality must be different fields")
-        if self.values is not None:
-            if not self.values:
-                raise ValueError('values: name at least one field, or ["*"] for all')
-            return
-        row = msgspec.defstruct(
-            "Row",
-            [
-                ("value", float | bool | str | None | msgspec.UnsetType, msgspec.UNSET),
-                ("time", int | float | str | None, None),
-                ("quality", float | bool | str | None, None),
-            ],
-            rename={"value": self.value, "time": self.time, "quality": self.quality},
-            gc=False,
-        )
-        object.__setattr__(self, "_rows", msgspec.json.Decoder(row))
-
-    @property
-    def names_fields(self) -> bool:
-        """Several values need names."""
-        return self.values is not None
-
-    def decode(self, messages: Messages) -> Decoded:
-        """Rows for each payload that can be read."""
-        out, payloads = Decoded(), messages.payloads
-        if self.values is None:
-            rows = self._burst(payloads)
-            if rows is not None:
-                if not self._fill_numbers(out, rows):
-                    self._fill(out, rows, 0)
-                return out
-        for at, payload in enumerate(payloads):
-            # A payload gives the same whatever came with it, also where the fast way is more lenient.
-            if self.values is None and (row := self._burst([payload])) is not None:
-                self._fill(out, row, at)
-                continue
-            try:
-                self._one(out, at, _parse(payload))
-            except QuarantineError as error:
-                out.rejected.append(Rejected(at, error.reason, error.detail))
-        return out
-
-    def _burst(self, payloads: Sequence[bytes]) -> list[Any] | None:
-        """All rows at once, or None where one of them is unusual."""
-        joined = b"\n".join(payloads)
-        gaps = len(payloads) - 1
-        # Every boundary reads "}\n{", and there is no other newline: a value cannot span it, as JSON allows
-        # neither an object directly after another nor a newline in a string. Then as many values as payloads
-        # means one value each.
-        if joined.count(b"\n") != gaps or joined.count(b"}\n{") != gaps or joined[:1] != b"{" or joined[-1:] != b"}":
+    def _columns(self, payloads: Sequence[bytes], keys: Keys) -> Columns | None:
+        brackets = b"[]" if keys.rows == "" else b"{}"
+        joined = _lines(payloads, brackets)
+        if joined is None:
+            # A carriage return is as good as a newline between tokens, and as bad within a string.
+            spread = [payload.strip(_BLANKS).replace(b"\n", b"\r") for payload in payloads]
+            joined = _lines(spread, brackets)
+        if joined is None:
             return None
         try:
-            rows: list[Any] = self._rows.decode_lines(joined)
+            documents: list[Any] = self._usual.decode_lines(joined)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return rows if len(rows) == len(payloads) else None
+        if len(documents) != len(payloads):
+            return None
+        return columns_of(documents, keys, self.max_rows, fields_of_structs)
 
-    def _fill_numbers(self, out: Decoded, rows: list[Any]) -> bool:
-        """The usual burst, column by column: only numbers, of good quality, all times of one sort."""
-        values = [row.value for row in rows]
-        if set(map(type, values)) != {float} or not {row.quality for row in rows} <= _GOOD_WORDS:
-            return False
-        times = [row.time for row in rows]
-        sorts = set(map(type, times))
-        ts_us: list[int] | None = None
-        if sorts == {_NO_TIME}:
-            ts_us = [0] * len(rows)
-        elif len(sorts) == 1 and sorts <= _NUMBERS:
-            ts_us = many_to_us(times, self.time_unit)
-        if ts_us is None:
-            return False
-        count = len(rows)
-        out.message, out.value, out.ts_us = list(range(count)), values, ts_us
-        out.field, out.text, out.code = [None] * count, [None] * count, [None] * count
-        out.quality = [_GOOD] * count
-        return True
-
-    def _fill(self, out: Decoded, rows: list[Any], first: int) -> None:
-        """Any burst, row by row."""
-        for at, row in enumerate(rows, first):
-            try:
-                raw = row.value
-                if raw is msgspec.UNSET:
-                    raise QuarantineError(Reason.NO_VALUE, f"no field {self.value!r}")
-                value, text, quality = value_of(raw)
-                ts_us = 0 if row.time is None else to_us(row.time, self.time_unit)
-                code = None
-                if row.quality is not None and row.quality != "good":
-                    said, code = quality_of(row.quality)
-                    quality = max(quality, said)
-            except QuarantineError as error:
-                out.rejected.append(Rejected(at, error.reason, error.detail))
-                continue
-            out.message.append(at)
-            out.ts_us.append(ts_us)
-            out.value.append(value)
-            out.text.append(text)
-            out.quality.append(quality)
-            out.code.append(code)
-        out.field += [None] * (len(out.message) - len(out.field))
-
-    def _one(self, out: Decoded, at: int, document: dict[str, Any]) -> None:
-        time, said = document.get(self.time), document.get(self.quality)
-        if not (time is None or isinstance(time, float | int | str)) or isinstance(time, bool):
-            raise QuarantineError(Reason.TIMESTAMP, f"a time of type {type(time).__name__}")
-        ts_us = 0 if time is None else to_us(time, self.time_unit)
-        worst, code = (Quality.GOOD, None) if said is None or said == "good" else quality_of(said)
-        found = 0
-        for name in self._names(document):
-            if name not in document:
-                continue
-            found += 1
-            try:
-                value, text, quality = value_of(document[name])
-            except QuarantineError as error:
-                out.rejected.append(Rejected(at, error.reason, f"{name[:64]}: {error.detail}"))
-                continue
-            out.message.append(at)
-            out.field.append(name if self.names_fields else None)
-            out.ts_us.append(ts_us)
-            out.value.append(value)
-            out.text.append(text)
-            out.quality.append(max(quality, worst))
-            out.code.append(code)
-        if not found:
-            raise QuarantineError(Reason.NO_VALUE, "none of the configured fields")
-
-    def _names(self, document: dict[str, Any]) -> list[str]:
-        if self.values is None:
-            return [self.value]
-        if self.values == ["*"]:
-            return [name for name in document if name not in (self.time, self.quality)]
-        return self.values
+    def _parse(self, payload: bytes) -> Any:
+        return parse_json(payload)
 
 
-def _parse(payload: bytes) -> dict[str, Any]:
-    if not payload.strip():
-        raise QuarantineError(Reason.EMPTY, "no bytes")
-    try:
-        document = _ANY.decode(payload)
-    except RecursionError as error:
-        raise QuarantineError(Reason.TOO_DEEP, "nested too deep") from error
-    except UnicodeDecodeError as error:
-        raise QuarantineError(Reason.ENCODING, "not UTF-8") from error
-    except msgspec.DecodeError as error:
-        reason = Reason.NUMBER if "out of range" in str(error) else Reason.SYNTAX
-        raise QuarantineError(reason, str(error)) from error
-    if not isinstance(document, dict):
-        raise QuarantineError(Reason.TYPE, f"a {type(document).__name__} where an object was expected")
-    return document
+def _lines(payloads: Sequence[bytes], brackets: bytes) -> bytes | None:
+    """A document a line; None where that is not certain."""
+    joined = b"\n".join(payloads)
+    gaps = len(payloads) - 1
+    # Every boundary reads "}\n{" (or "]\n["), and there is no other newline: a value cannot span it, as JSON allows
+    # neither an object or array directly after another nor a newline in a string. Then as many values as payloads
+    # means one value each.
+    first, last = brackets[:1], brackets[1:]
+    certain = joined.count(b"\n") == gaps == joined.count(last + b"\n" + first)
+    return joined if certain and joined[:1] == first and joined[-1:] == last else None

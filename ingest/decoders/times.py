@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,24 @@ def to_us(time: float | str, unit: TimeUnit) -> int:
     return us
 
 
+def time_of(raw: Any, unit: TimeUnit) -> int:
+    """µs since 1970-01-01 UTC of a document's field: what `to_us` takes, or a date-time that the format itself types.
+
+    Such a date-time says what it is, whatever `unit` is; without a zone it is UTC. Raises QuarantineError(TIMESTAMP).
+
+    >>> time_of(datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), "ms")
+    1700000000000000
+    """
+    if isinstance(raw, datetime):
+        us = _from_datetime(raw)
+        if not MIN_TS_US <= us < MAX_TS_US:
+            raise QuarantineError(Reason.TIMESTAMP, "not between 1990 and 2200")
+        return us
+    if not isinstance(raw, int | float | str) or isinstance(raw, bool):
+        raise QuarantineError(Reason.TIMESTAMP, f"a time of type {type(raw).__name__}")
+    return to_us(raw, unit)
+
+
 def many_to_us(times: Sequence[float], unit: TimeUnit) -> list[int] | None:
     """`to_us` of many numbers of one type at once; None where they have to be looked at one by one.
 
@@ -55,6 +73,8 @@ def many_to_us(times: Sequence[float], unit: TimeUnit) -> list[int] | None:
     if _from_number(high, found) >= MAX_TS_US:
         return None
     column = np.array(times)
+    if column.dtype.kind == "f" and not np.isfinite(column).all():  # NaN hides from min and max
+        return None
     scaled = column // 1_000 if found == "ns" else np.rint(column * _US_PER[found])
     us: list[int] = scaled.astype(np.int64).tolist()
     return us
@@ -78,12 +98,15 @@ def _from_number(time: float, unit: TimeUnit) -> int:
 
 def _from_iso(text: str) -> int:
     try:
-        when = datetime.fromisoformat(text)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        # A difference of dates is exact; .timestamp() goes through a float.
-        return (when - _EPOCH) // _US
+        return _from_datetime(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
         raise QuarantineError(Reason.TIMESTAMP, "not ISO 8601") from error
+
+
+def _from_datetime(when: datetime) -> int:
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    # A difference of dates is exact; .timestamp() goes through a float.
+    return (when - _EPOCH) // _US
 
 
 _US = datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC) - _EPOCH

@@ -5,10 +5,14 @@ from __future__ import annotations
 from math import isfinite, nan
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
 
 MAX_TEXT = 4_096
+MAX_UNIT = 64
 _MAX_QUALITY = 64
 
 _QUALITIES = {
@@ -70,3 +74,47 @@ def quality_of(raw: Any) -> tuple[Quality, str]:
         # OPC DA 3.00, 6.8: quality bits 00 bad, 01 uncertain, 11 good
         return (Quality.BAD, Quality.UNCERTAIN, Quality.BAD, Quality.GOOD)[code >> 6], str(code)
     raise QuarantineError(Reason.QUALITY, "not a quality")
+
+
+def unit_of(raw: Any) -> str | None:
+    """A unit as it is written, None for a null or an empty text. Raises QuarantineError(UNIT)."""
+    if raw is None:
+        return None
+    if not isinstance(raw, str) or len(raw) > MAX_UNIT:
+        raise QuarantineError(Reason.UNIT, f"not a text of at most {MAX_UNIT} characters")
+    return raw or None
+
+
+def rate_of(raw: Any) -> float | None:
+    """Samples a second, None for a null. Raises QuarantineError(TYPE or NUMBER)."""
+    if raw is None:
+        return None
+    if not isinstance(raw, int | float) or isinstance(raw, bool):
+        raise QuarantineError(Reason.TYPE, f"a sampling rate of type {type(raw).__name__}")
+    rate_hz, _, _ = value_of(raw)
+    if rate_hz <= 0:
+        raise QuarantineError(Reason.NUMBER, "a sampling rate that is not positive")
+    return rate_hz
+
+
+def samples_of(raw: list[Any] | NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """A waveform's samples, shape (samples,), of an array of at least one and at most `most` numbers.
+
+    Raises QuarantineError: TYPE for anything but numbers or for none, NUMBER for what is not finite, TOO_LARGE.
+
+    >>> samples_of([1, 2.5], most=10)
+    array([1. , 2.5])
+    """
+    if len(raw) > most:
+        raise QuarantineError(Reason.TOO_LARGE, f"an array of {len(raw)}, at most {most}")
+    if isinstance(raw, list) and not set(map(type, raw)) <= {int, float}:
+        raise QuarantineError(Reason.TYPE, "an array of other things than numbers")
+    if not len(raw):
+        raise QuarantineError(Reason.TYPE, "an empty array")
+    try:
+        samples = np.array(raw, np.float64)
+    except OverflowError as error:
+        raise QuarantineError(Reason.NUMBER, "a number beyond 1.8e308") from error
+    if not np.isfinite(samples).all():
+        raise QuarantineError(Reason.NUMBER, "not finite")
+    return samples

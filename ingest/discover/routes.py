@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.batcher import Route
 from ingest.contract.errors import QuarantineError
 from ingest.contract.sensors import TopicPattern, check_path
 from ingest.decoders import DECODERS
 from ingest.discover.names import name_levels
 from ingest.discover.payloads import Facts
 from ingest.discover.shapes import Shape, Topic
+from ingest.topic_table import Route
 
 _MAX_NAMED_FIELDS = 100
 _FULLEST = 2

@@ -9,10 +9,11 @@ from itertools import islice
 
 import numpy as np
 
-from ingest.batcher import Batcher, Route
+from ingest.batcher import Batcher
 from ingest.contract.errors import Reason
 from ingest.discover.heard import Heard
 from ingest.packets import Burst
+from ingest.topic_table import Route
 
 _SLICE = 4_096
 _MAX_SENSORS = 200_000
@@ -40,7 +41,7 @@ class Trial:
 def try_routes(routes: Sequence[Route], topics: Mapping[bytes, Heard]) -> Trial:
     """Run the routes over all samples."""
     out, refusals, first = Trial(), Counter[bytes](), dict[bytes, Refusal]()
-    batcher = Batcher(routes, partitions=1, max_sensors=_MAX_SENSORS, max_payload_bytes=_MAX_PAYLOAD_BYTES)
+    batcher = Batcher.alone(routes, partitions=1, max_sensors=_MAX_SENSORS, max_payload_bytes=_MAX_PAYLOAD_BYTES)
     messages = ((topic, sample.payload) for topic, heard in topics.items() for sample in heard.samples)
     for burst in _bursts(messages):
         batch = batcher.batch(burst, np.zeros(len(burst), np.int64))

@@ -1,97 +1,100 @@
-"""A simulated plant: hand it a time and it hands back every message up to then."""
+"""A simulated plant: hand it a time and it hands back every reading up to then."""
+
+from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.simulator.duty import STATES
-from ingest.simulator.faults import Fault, FaultSchedule, Targets
-from ingest.simulator.layout import COLUMN, QUANTITIES, lay_out
-from ingest.simulator.signals import Signals
+from ingest.simulator.cluster import Cluster, generator, phases
+from ingest.simulator.columns import drawn
+from ingest.simulator.description import FaultSection, GroupSection, PlantDescription
+from ingest.simulator.duty import DutyCycle
+from ingest.simulator.faults.catalogue import KINDS, Befalls, Delivery
+from ingest.simulator.faults.fault import Fault
+from ingest.simulator.faults.schedule import FaultSchedule, Targets
+from ingest.simulator.faults.truth import Label
+from ingest.simulator.faults.values import SWAPS
+from ingest.simulator.formats import ENCODERS
+from ingest.simulator.roster import Roster, lay_out
+from ingest.simulator.rows import Rows, join
 
-_MS_US: Final = 1000
+_MS_US: Final = 1_000
 _WARM_UP_READINGS: Final = 150
-_WARM_UP_S: Final = 150.0
-# Streams of random numbers of their own: the same plant with and without faults reads the same.
-_PHASES, _SIGNALS, _FAULTS = range(3)
-_STATE_TEXTS: Final = np.array(STATES, dtype=object)
+_WARM_UP_US: Final = 150_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
-    """Messages in columns of equal length, in event-time order (then by sensor).
+class Silence:
+    """A device falls silent, or speaks again."""
 
-    `sensor` indexes `Plant.sensors`; `ts_us` is event time; `value` is NaN where the reading is a
-    text, 0/1 for bools; `text` is None for numbers.
-    """
+    device: int
+    at_us: int
+    begins: bool
 
-    sensor: NDArray[np.int64]
-    ts_us: NDArray[np.int64]
-    value: NDArray[np.float64]
-    text: NDArray[np.object_]
 
-    def __len__(self) -> int:
-        return len(self.ts_us)
+@dataclass(slots=True)
+class _Queue:
+    """The rows of a cluster that were made and not yet handed out."""
 
-    def __getitem__(self, rows: slice) -> "Burst":
-        return Burst(self.sensor[rows], self.ts_us[rows], self.value[rows], self.text[rows])
+    cluster: Cluster
+    rows: Rows = field(default_factory=lambda: join([]))
+
+    def take(self, until_us: int) -> Rows:
+        cut = int(np.searchsorted(self.rows.at_us, until_us, side="left"))
+        taken, self.rows = self.rows.take(slice(0, cut)), self.rows.take(slice(cut, None))
+        return taken
 
 
 class Plant:
-    """`sensors` sensors (at least 1) that all read once per `period_s`, from `start_us` on.
+    """The plant that is described, from `start_us` (true time, µs UTC) on.
 
-    Every sensor has a fixed moment of its own within the period, so that load is even; on-change
-    sensors speak at theirs if something changed. `period_s` (0.001 to 86,400) is kept to the whole
-    millisecond and so is every time stamp, because that is what payloads carry. About one fault per
-    `fault_every_s` (at least 0.001; None for no faults) befalls a periodic gauge, none before
-    `warm_up_s` (default: 150 readings and at least 150 s). The arguments decide every reading,
-    however it is advanced. Raises ValueError for arguments out of these ranges or a negative seed.
+    Every sensor has a fixed moment of its own within its period, so that load is even; where a device speaks for
+    several at once, the device has. Sensors that report on change speak at theirs if something changed. All times are
+    whole milliseconds. `seed` and the description decide every reading and every fault, in whatever steps it is
+    advanced. Raises ValueError for what `lay_out` refuses, a negative seed, and faults that nobody can have.
 
-    >>> plant = Plant(sensors=80, seed=1, start_us=0)
-    >>> burst = plant.advance(2_000_000)
-    >>> len(plant.sensors), bool((np.diff(burst.ts_us) >= 0).all())
-    (80, True)
+    sensors: how many; period_s, fault_every_s (0: none), fault_kinds: instead of what is described.
     """
 
     def __init__(
         self,
-        sensors: int,
+        described: PlantDescription,
         seed: int,
         start_us: int,
-        site: str = "demo",
-        period_s: float = 1.0,
-        fault_every_s: float | None = 20.0,
-        warm_up_s: float | None = None,
+        *,
+        sensors: int | None = None,
+        period_s: float | None = None,
+        fault_every_s: float | None = None,
+        fault_kinds: Sequence[str] | None = None,
     ) -> None:
-        if not (math.isfinite(period_s) and 0.001 <= period_s <= 86_400):
-            raise ValueError(f"period_s must be from 0.001 to 86400, not {period_s}")
-        self.sensors = lay_out(sensors, site)
-        period_ms = round(period_s * 1000)
-        self._period_us = period_ms * _MS_US
-        self._start_us = start_us
+        if period_s is not None:
+            described = _at_period(described, period_s)
+        self.described = described
+        self.roster = lay_out(described, sensors)
+        self._start_us = -(-start_us // _MS_US) * _MS_US
         self._now_us = start_us
-        self._step_us = -(-start_us // _MS_US) * _MS_US
-        places = np.random.default_rng((seed, _PHASES)).permutation(sensors).astype(np.int64)
-        self._phase_us: NDArray[np.int64] = places * period_ms // sensors * _MS_US
-        self._order = np.lexsort((np.arange(sensors), self._phase_us)).astype(np.int64)
-        self._columns = len(QUANTITIES)
-        self._signals = Signals(-(-sensors // self._columns), period_ms / 1000, np.random.default_rng((seed, _SIGNALS)))
-        self._current: Burst | None = None
-        self._taken = 0
-        self._active: list[Fault] = []
+        self._queues = [_Queue(cluster) for cluster in _clusters(self.roster, seed, self._start_us)]
+        self.silences: list[Silence] = []
+        """Which devices died and came back in the time that was handed out last, by time."""
+        self._returns: list[Silence] = []
+        self._devices = _members(self.roster.device, len(self.roster.devices))
+        every_s = described.faults.every / 1e6 if fault_every_s is None else fault_every_s
         self._schedule: FaultSchedule | None = None
-        self._index: dict[str, int] = {}
-        if fault_every_s is not None:
-            if warm_up_s is None:
-                warm_up_s = max(_WARM_UP_S, _WARM_UP_READINGS * period_ms / 1000)
-            self._schedule = self._plan_faults(seed, fault_every_s, warm_up_s)
+        if every_s > 0:
+            kinds = fault_kinds if fault_kinds is not None else described.faults.kinds or list(KINDS)
+            fault_seed = int(generator(seed, "faults").integers(2**63))
+            targets = self._targets(described.faults)
+            self._schedule = FaultSchedule(targets, kinds, fault_seed, self._start_us, every_s)
 
     @property
     def now_us(self) -> int:
-        """Event time up to which messages were handed out."""
+        """True time up to which readings were handed out."""
         return self._now_us
 
     @property
@@ -99,73 +102,143 @@ class Plant:
         """The faults that started before `now_us`, by start; the last may still be going on."""
         return self._schedule.starting(self._start_us, self._now_us) if self._schedule else []
 
-    def advance(self, until_us: int) -> Burst:
-        """All messages in `[now_us, until_us)`; none if that time has been handed out already.
+    def labels(self, faults: Iterable[Fault]) -> list[Label]:
+        """One label per fault and sensor: a device's fault is one for each of its sensors."""
+        found = []
+        for fault in faults:
+            whom = [fault.path]
+            if KINDS[fault.kind].befalls is Befalls.DEVICES:
+                whom = [self.roster.paths[sensor] for sensor in self._whom(fault).tolist()]
+            found += [Label(path, fault.kind, fault.start_us, fault.end_us) for path in whom]
+        return found
 
-        The burst holds all of them at once: advance in steps that fit in memory.
+    def advance(self, until_us: int) -> Rows:
+        """All rows to be sent in `[now_us, until_us)`, in order; none if that time has been handed out already.
+
+        It holds all of them at once: advance in steps that fit in memory.
         """
-        bursts = [_nothing()]
-        while self._step_us < until_us:
-            if self._current is None:
-                self._current, self._taken = self._step(), 0
-            step_end_us = self._step_us + self._period_us
-            stop = int(np.searchsorted(self._current.ts_us, until_us, side="left"))
-            bursts.append(self._current[self._taken : stop])
-            self._taken = max(self._taken, stop)
-            if until_us < step_end_us:
-                break
-            self._current, self._step_us = None, step_end_us
+        self._hush(self._now_us, until_us)
+        taken = []
+        for queue in self._queues:
+            cluster = queue.cluster
+            steps = [queue.rows] if len(queue.rows) else []
+            while cluster.step_us < until_us:
+                found = cluster.step(self._starting(cluster), self._whom)
+                if len(found):
+                    steps.append(found)
+            queue.rows = join(steps)
+            # Steps follow each other, but for what a fault delays.
+            if any(one.at_us[-1] >= later.at_us[0] for one, later in pairwise(steps)):
+                queue.rows = queue.rows.in_order()
+            rows = queue.take(until_us)
+            if len(rows):
+                taken.append(rows)
         self._now_us = max(self._now_us, until_us)
-        return Burst(
-            np.concatenate([burst.sensor for burst in bursts]),
-            np.concatenate([burst.ts_us for burst in bursts]),
-            np.concatenate([burst.value for burst in bursts]),
-            np.concatenate([burst.text for burst in bursts]),
+        return taken[0] if len(taken) == 1 else join(taken).in_order()
+
+    def _hush(self, from_us: int, until_us: int) -> None:
+        for fault in self._schedule.starting(from_us, until_us) if self._schedule else ():
+            kind = KINDS[fault.kind]
+            if kind.befalls is Befalls.DEVICES and kind.delivery is Delivery.LOST:
+                self._returns.append(Silence(fault.number, fault.start_us, True))
+                self._returns.append(Silence(fault.number, fault.end_us, False))
+        self.silences = sorted(
+            (one for one in self._returns if one.at_us < until_us), key=lambda one: (one.at_us, one.device, one.begins)
+        )
+        self._returns = [one for one in self._returns if one.at_us >= until_us]
+
+    def _starting(self, cluster: Cluster) -> list[Fault]:
+        if self._schedule is None:
+            return []
+        return self._schedule.starting(cluster.step_us, cluster.step_us + cluster.period_us)
+
+    def _whom(self, fault: Fault) -> NDArray[np.int64]:
+        """The numbers of the sensors that a fault concerns."""
+        if KINDS[fault.kind].befalls is Befalls.DEVICES:
+            return self._devices[fault.number]
+        return np.array([fault.number])
+
+    def _targets(self, said: FaultSection) -> Targets:
+        roster, count = self.roster, len(self.roster)
+        scale, periodic = np.full(count, np.nan), np.zeros(count, np.bool_)
+        phase_us, period_us = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for queue in self._queues:
+            cluster = queue.cluster
+            scale[cluster.numbers], periodic[cluster.numbers] = cluster.scale, cluster.is_periodic
+            phase_us[cluster.numbers] = self._start_us + cluster.phase_us
+            period_us[cluster.numbers] = cluster.period_us
+        units = [one.said.unit for one in roster.templates]
+        known = np.array([unit in SWAPS for unit in units])[roster.template]
+        counts = np.array([one.said.kind == "counter" for one in roster.templates])[roster.template]
+        may_fall = np.array([one.said.may_fall for one in roster.templates])[roster.template]
+        gauges = np.isfinite(scale) & periodic
+        warm_up_us = np.maximum(_WARM_UP_US, _WARM_UP_READINGS * period_us)
+        if said.warm_up is not None:
+            warm_up_us[:] = said.warm_up
+        able = {
+            Befalls.GAUGES: gauges,
+            Befalls.UNITS: gauges & known,
+            Befalls.COUNTERS: counts,
+            Befalls.PERIODIC: periodic,
+            Befalls.DEVICES: np.ones(len(roster.devices), np.bool_),
+        }
+        return Targets(
+            roster.paths,
+            [units[template] for template in roster.template.tolist()],
+            scale,
+            phase_us,
+            period_us,
+            warm_up_us,
+            may_fall,
+            [(path, members) for (_, path), members in zip(roster.devices, self._devices, strict=True)],
+            {befalls: np.flatnonzero(whom) for befalls, whom in able.items()},
         )
 
-    def _step(self) -> Burst:
-        # Always a whole period, whatever was asked for: this is what makes splits not matter.
-        step = self._signals.step()
-        value = step.value.reshape(-1)[: len(self.sensors)]
-        if self._schedule is not None:
-            self._afflict(value, self._schedule)
-        reported = step.reported.reshape(-1)[: len(self.sensors)]
-        sensor = self._order[reported[self._order]]
-        text = np.full(len(sensor), None, dtype=object)
-        is_state = sensor % self._columns == COLUMN["state"]
-        text[is_state] = _STATE_TEXTS[step.state[sensor[is_state] // self._columns]]
-        return Burst(sensor, self._step_us + self._phase_us[sensor], value[sensor], text)
 
-    def _afflict(self, value: NDArray[np.float64], schedule: FaultSchedule) -> None:
-        end_us = self._step_us + self._period_us
-        self._active.extend(schedule.starting(self._step_us, end_us))
-        for fault in self._active:
-            sensor = self._index[fault.sensor]
-            offset = fault.offset_at(self._step_us + int(self._phase_us[sensor]))
-            value[sensor] = round(value[sensor] + offset, QUANTITIES[sensor % self._columns].decimals)
-        self._active = [fault for fault in self._active if fault.end_us > end_us]
-
-    def _plan_faults(self, seed: int, every_s: float, warm_up_s: float) -> FaultSchedule:
-        sigma = self._signals.noise_sigma.reshape(-1)[: len(self.sensors)]
-        gauges = np.flatnonzero(np.isfinite(sigma))
-        paths = [self.sensors[gauge].path for gauge in gauges]
-        self._index = dict(zip(paths, gauges.tolist(), strict=True))
-        targets = Targets(
-            paths=paths,
-            noise_sigma=sigma[gauges],
-            phase_us=self._phase_us[gauges],
-            # A vibration is a magnitude: it cannot fall below nothing.
-            may_fall=gauges % self._columns != COLUMN["vibration"],
-            period_us=self._period_us,
-        )
-        fault_seed = int(np.random.default_rng((seed, _FAULTS)).integers(2**63))
-        return FaultSchedule(targets, fault_seed, self._step_us, every_s, warm_up_s)
+def _at_period(described: PlantDescription, period_s: float) -> PlantDescription:
+    """All sensors read so often, whatever is described."""
+    if not (math.isfinite(period_s) and 0.001 <= period_s <= 86_400):
+        raise ValueError(f"the period must be from 0.001 to 86400 s, not {period_s}")
+    period_us = round(period_s * 1_000) * _MS_US
+    groups = []
+    for group in described.group:
+        sensors = [one.model_copy(update={"period": None}) for one in group.sensor]
+        jitter_us = min(group.jitter, period_us - _MS_US)
+        groups.append(group.model_copy(update={"period": period_us, "jitter": jitter_us, "sensor": sensors}))
+    return described.model_copy(update={"group": groups})
 
 
-def _nothing() -> Burst:
-    return Burst(
-        np.empty(0, dtype=np.int64),
-        np.empty(0, dtype=np.int64),
-        np.empty(0, dtype=np.float64),
-        np.empty(0, dtype=object),
-    )
+def _members(index: NDArray[np.int32], count: int) -> list[NDArray[np.int64]]:
+    """The numbers of the sensors of each device."""
+    order = np.argsort(index, kind="stable").astype(np.int64)
+    return np.split(order, np.searchsorted(index[order], np.arange(1, count)))
+
+
+def _clusters(roster: Roster, seed: int, start_us: int) -> list[Cluster]:
+    found = []
+    group_of = roster.group
+    for at, group in enumerate(roster.groups):
+        numbers = np.flatnonzero(group_of == at).astype(np.int64)
+        if not len(numbers):
+            continue
+        periods = np.array([one.said.period or group.period for one in roster.templates])[roster.template[numbers]]
+        clock_us = _clocks(roster, group, numbers, seed)
+        duty_rng = generator(seed, group.name, "duty")
+        duty = DutyCycle(group.duty, int(roster.machine[numbers].max()) + 1, group.period / 1e6, duty_rng)
+        for period_us in np.unique(periods).tolist():
+            which = np.flatnonzero(periods == period_us)
+            own = numbers[which]
+            rng = generator(seed, group.name, str(period_us), "phases")
+            sender = np.arange(len(own))
+            if ENCODERS.create(group.format, group.options).together:
+                sender = np.unique(roster.device[own], return_inverse=True)[1]
+            phase_us = phases(int(sender.max()) + 1, period_us, group.jitter, rng)[sender]
+            found.append(Cluster(roster, own, period_us, start_us, seed, phase_us, sender, clock_us[which], duty))
+    return found
+
+
+def _clocks(roster: Roster, group: GroupSection, numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """How far the clock of each sensor's device is ahead, in whole ms."""
+    devices, place = np.unique(roster.device[numbers], return_inverse=True)
+    offset_s = drawn(group.clock_offset_s, len(devices), generator(seed, group.name, "clocks"))
+    return (np.round(offset_s * 1_000).astype(np.int64) * _MS_US)[place]

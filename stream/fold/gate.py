@@ -42,6 +42,8 @@ class Verdict(IntEnum):
     """Text from a sensor whose class says that it is a number."""
     OVER_BUDGET = 11
     """A new sensor beyond `plant.max_sensors`."""
+    REPLAYED = 12
+    """Read anew from quarantine, long after it happened: shown and in the log, in no window and no model."""
 
 
 FOLDED = int(Verdict.FOLDED)
@@ -57,7 +59,10 @@ _OUT_OF_RANGE = int(Verdict.OUT_OF_RANGE)
 _NOT_NUMERIC = int(Verdict.NOT_NUMERIC)
 OVER_BUDGET = int(Verdict.OVER_BUDGET)
 
+_REPLAYED = int(Verdict.REPLAYED)
+
 _RETAINED_FLAG = int(Flag.RETAINED)
+_REPLAYED_FLAG = int(Flag.REPLAYED)
 _BAD = int(Quality.BAD)
 
 
@@ -114,6 +119,8 @@ def judge(
     order = remember(row, ts_us)
     if order != FOLDED and order != OUT_OF_ORDER:
         return order
+    if flags & _REPLAYED_FLAG:
+        return _REPLAYED
     if quality == _BAD:
         return BAD_QUALITY
     if limits["numeric"] == 0:

@@ -5,12 +5,14 @@ Topics appear on first use with 4 partitions; about 5 MB is kept per partition, 
 records go. One consumer per group, no deduplication, no fencing: it measures, it proves nothing.
 """
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.bench.daemon import REPOSITORY
 
@@ -18,12 +20,29 @@ PARTITIONS = 4
 KEPT_BYTES_PER_PARTITION = 5_000_000
 METADATA_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 10.0
+POLL_S = 0.05
 LOG_ERRORS = 3  # syslog level: without it the client notes on stderr that it is a mock
 
 
+class Cluster:
+    """The process of a mock cluster. bootstrap: where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str], bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self._process = process
+
+    def fall_silent(self) -> None:
+        """From now on nobody answers: connections stay, as when a machine hangs."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def speak(self) -> None:
+        """Answer again, what came in the meantime first."""
+        self._process.send_signal(signal.SIGCONT)
+
+
 @contextmanager
-def mock_cluster() -> Iterator[str]:
-    """Bootstrap address of a fresh cluster."""
+def cluster() -> Iterator[Cluster]:
+    """A fresh cluster."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.cluster"],
         cwd=REPOSITORY,
@@ -37,7 +56,7 @@ def mock_cluster() -> Iterator[str]:
         bootstrap = process.stdout.readline().strip()
         if not bootstrap:
             raise RuntimeError("the mock cluster ended before it printed its address")
-        yield bootstrap
+        yield Cluster(process, bootstrap)
     finally:
         process.stdin.close()
         try:
@@ -48,9 +67,30 @@ def mock_cluster() -> Iterator[str]:
         process.stdout.close()
 
 
+@contextmanager
+def mock_cluster() -> Iterator[str]:
+    """Bootstrap address of a fresh cluster."""
+    with cluster() as running:
+        yield running.bootstrap
+
+
 def create_topic(bootstrap: str, topic: str) -> None:
     """Asking for a topic's metadata creates it: consumers that subscribe first need it to exist."""
     Producer({"bootstrap.servers": bootstrap}).list_topics(topic, timeout=METADATA_DEADLINE_S)
+
+
+def wait_records(bootstrap: str, topic: str, at_least: int, deadline_s: float = 120.0) -> None:
+    """Wait until the topic has had so many records, asking Kafka: for who does not say what it has produced."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "count"})
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    until = time.monotonic() + deadline_s
+    try:
+        while (have := sum(consumer.get_watermark_offsets(one)[1] for one in partitions)) < at_least:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{have} records in {topic}, {at_least} wanted")
+            time.sleep(POLL_S)
+    finally:
+        consumer.close()
 
 
 def main() -> None:

@@ -22,9 +22,17 @@ class DaemonError(RuntimeError):
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of one process, without its children."""
+    """User and system time of all threads of one process, ended ones too, without its children."""
+    if sys.platform.startswith("linux"):
+        # The clock that clock_getcpuclockid(3) names: to the ns, where psutil has steps of 10 ms.
+        return time.clock_gettime(~pid << 3 | 2)
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def memory_mib(pid: int) -> float:
+    """Resident memory of one process."""
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
 class Daemon:

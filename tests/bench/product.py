@@ -7,27 +7,29 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import MOCK_PARTITIONS, free_port
-from tests.bench.daemon import REPOSITORY, DaemonError, cpu_seconds
+from tests.bench.daemon import REPOSITORY, DaemonError, cpu_seconds, memory_mib
 
-START_DEADLINE_S = 60.0
+DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
-# Reading metrics costs the daemon CPU too, so it is asked rarely.
-POLL_S = 0.25
+# Reading metrics costs the daemon CPU too, some 2 ms, so it is asked rarely.
+POLL_S = 0.1
 
-CONFIG = f"""
+# `levels`: lines of it, where several gateways share them.
+CONFIG = """
 [[route]]
 topic = "f/{{site}}/{{line}}/{{machine}}/{{quantity}}"
+{levels}
 
 [kafka.topics.readings]
 name = "readings"
-partitions = {MOCK_PARTITIONS}
+partitions = {partitions}
 """
 
 
@@ -41,23 +43,31 @@ class Product:
     def cpu_seconds(self) -> float:
         return cpu_seconds(self._process.pid)
 
+    def memory_mib(self) -> float:
+        return memory_mib(self._process.pid)
+
     def wait_ready(self) -> None:
-        self._wait(lambda: self._get("/readyz") is not None)
+        self.wait_until(lambda: self._get("/readyz") is not None)
 
-    def wait_total(self, metric: str, at_least: int) -> None:
+    def wait_total(self, metric: str, at_least: int, deadline_s: float = DEADLINE_S) -> None:
         """Wait until a counter's sum over its labels has reached a number."""
-        self._wait(lambda: self._total(metric) >= at_least, POLL_S)
+        self.wait_until(lambda: self.total(metric) >= at_least, deadline_s)
 
-    def _total(self, metric: str) -> float:
-        families = text_string_to_metric_families(self._get("/metrics") or "")
-        return sum(sample.value for family in families for sample in family.samples if sample.name == metric)
-
-    def _wait(self, condition, interval_s: float = 0.05) -> None:  # type: ignore[no-untyped-def]
-        deadline_s = time.monotonic() + START_DEADLINE_S
+    def wait_until(self, condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+        """Wait for something that the daemon is asked for."""
+        until_s = time.monotonic() + deadline_s
         while not condition():
-            if self._process.poll() is not None or time.monotonic() > deadline_s:
+            if self._process.poll() is not None or time.monotonic() > until_s:
                 raise DaemonError(f"a daemon ended or did not get there: {self._process.args!r}")
-            time.sleep(interval_s)
+            time.sleep(POLL_S)
+
+    def total(self, metric: str) -> float:
+        """A metric's sum over its labels; NaN if the daemon does not answer."""
+        page = self._get("/metrics")
+        if page is None:
+            return float("nan")
+        families = text_string_to_metric_families(page)
+        return sum(sample.value for family in families for sample in family.samples if sample.name == metric)
 
     def _get(self, path: str) -> str | None:
         try:
@@ -69,22 +79,32 @@ class Product:
 
 
 @contextmanager
-def product(daemon: str, kafka: str, mqtt: str = "127.0.0.1:1") -> Iterator[Product]:
-    """`millstream gateway` or `millstream worker`, ready."""
+def product(
+    daemon: str,
+    kafka: str,
+    mqtt: str = "127.0.0.1:1",
+    *,
+    lines: list[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Product]:
+    """`millstream gateway` or `millstream worker`, ready. lines: values of the topics' level; settings: variables."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "bench.toml"
-        config.write_text(CONFIG)
+        levels = f"levels = {{ line = {lines} }}" if lines else ""
+        config.write_text(CONFIG.format(levels=levels, partitions=MOCK_PARTITIONS))
         variables = {
             "MQTT__HOST": mqtt.partition(":")[0],
             "MQTT__PORT": mqtt.partition(":")[2],
             # As for the baseline: the broker may send as many as the protocol allows.
             "MQTT__RECEIVE_MAXIMUM": "65535",
             "KAFKA__BOOTSTRAP": kafka,
+            "GATEWAY__STATE_DIR": str(Path(folder) / "state"),
             f"{daemon.upper()}__HTTP": f"127.0.0.1:{port}",
+            **(settings or {}),
         }
         environment = {**os.environ, **{f"MILLSTREAM__{name}": value for name, value in variables.items()}}
-        command = [sys.executable, "-m", "deploy", daemon, "--config", str(config), "--log-level", "warning"]
+        command = [sys.executable, "-m", "deploy", daemon, "--config", str(config), "--log-level", "error"]
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
         try:
             running = Product(process, port)

@@ -18,7 +18,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.registries import read_settings
-from ingest.batcher import Batcher, Route
+from ingest.batcher import Batcher
+from ingest.topic_table import Route
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import ClassTable, Kind, Reporting
 from ingest.contract.sensors import TopicPattern
@@ -106,7 +107,7 @@ def read_by(settings: Settings, messages: Messages) -> set[str]:
         Route(one.topic, TopicPattern.parse(one.topic, one.path), DECODERS.create(one.decoder, one.options))
         for one in settings.route
     ]
-    batcher = Batcher(routes, partitions=4, max_sensors=10_000, max_payload_bytes=100_000)
+    batcher = Batcher.alone(routes, partitions=4, max_sensors=10_000, max_payload_bytes=100_000)
     burst = Burst([topic.encode() for topic, _ in messages], [payload for _, payload in messages], [0] * len(messages))
     batch = batcher.batch(burst, np.zeros(len(messages), np.int64))
     return {topic for topic, _ in messages} - {refused.topic.decode() for refused in batch.refused}

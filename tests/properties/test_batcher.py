@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.batcher import NO_ROUTE, Batch, Batcher, Route
+from ingest.batch import Batch
+from ingest.batcher import NO_ROUTE, Batcher
 from ingest.contract.errors import Reason
 from ingest.contract.partition import partition_of
 from ingest.contract.readings import Flag
@@ -23,6 +24,7 @@ from ingest.contract.sensors import TopicPattern
 from ingest.contract.wire import decode_readings, encode_readings
 from ingest.decoders import DECODERS
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
+from ingest.topic_table import Route
 
 few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -43,7 +45,7 @@ ROUTES = [ONE, MANY, IDS, BARE]
 
 
 def batcher(max_sensors: int = 1_000, routes: list[Route] = ROUTES) -> Batcher:
-    return Batcher(routes, PARTITIONS, max_sensors, LIMIT)
+    return Batcher.alone(routes, PARTITIONS, max_sensors, LIMIT)
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,14 @@ def first_number(text: str) -> int:
 def rows_of(batch: Batch) -> list[dict[str, Any]]:
     """The rows of all blocks; `number` is the message's, wherever the value has it."""
     rows = []
-    for partition, block in batch.blocks:
-        readings = decode_readings(encode_readings(block))  # what leaves must be fit for the wire
+    for block in batch.blocks:
+        readings = decode_readings(encode_readings(block.readings))  # what leaves must be fit for the wire
         texts = [None] * len(readings) if readings.text is None else readings.text.decode()
         for at, sensor in enumerate(readings.sensor.decode()):
             value, text = float(readings.value[at]), texts[at]
             rows.append(
                 {
-                    "partition": partition,
+                    "partition": block.partition,
                     "sensor": sensor,
                     "ts_us": int(readings.ts_us[at]),
                     "flags": int(readings.flags[at]),
@@ -132,6 +134,14 @@ def rows_of(batch: Batch) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def assert_ledger(batch: Batch) -> None:
+    """Per route: received = in blocks + quarantined + dropped, each message once."""
+    accounted = sum((Counter(block.messages) for block in batch.blocks), Counter[str]())
+    for (name, _), count in [*batch.quarantined.items(), *batch.dropped.items()]:
+        accounted[name] += count
+    assert +accounted == batch.received
 
 
 def still(messages: list[Message]) -> Any:
@@ -154,7 +164,7 @@ def test_every_message_comes_out_as_readings_or_refused(bursts: list[list[Messag
         assert sum(batch.received.values()) == len(messages)
         assert sum(batch.quarantined.values()) == len(batch.refused) <= len(messages)
         assert Counter((one.route, one.reason) for one in batch.refused) == Counter(batch.quarantined)
-        assert {name for name, _ in batch.quarantined} <= set(batch.received)
+        assert_ledger(batch)
         number += len(messages)
 
 
@@ -165,7 +175,7 @@ def test_a_sensors_readings_stay_in_order_and_on_its_partition(bursts: list[list
     numbers: dict[str, list[int]] = {}
     for messages in bursts:
         batch = sut.batch(burst_of(messages, number), still(messages))
-        assert len({partition for partition, _ in batch.blocks}) == len(batch.blocks)
+        assert len({block.partition for block in batch.blocks}) == len(batch.blocks)
         for row in rows_of(batch):
             assert row["partition"] == partition_of(row["sensor"], PARTITIONS)
             numbers.setdefault(row["sensor"], []).append(row["number"])

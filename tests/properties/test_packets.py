@@ -124,6 +124,24 @@ def test_byte_by_byte_is_a_cut_too(version5: bool, stream: list[Message | bytes]
     assert read((data[at : at + 1] for at in range(len(data))), version5=version5) == whole
 
 
+@both_versions
+@few
+@given(streams=st.lists(STREAMS, max_size=3), places=st.lists(st.integers(0, 100_000), max_size=12))
+def test_the_bytes_that_were_taken_are_counted(
+    version5: bool, streams: list[list[Message | bytes]], places: list[int]
+) -> None:
+    together, apart = Burst(), Burst()
+    for stream in streams:
+        data = wire(stream, version5=version5)
+        burst, _ = read(cut(data, places), version5=version5)
+        assert burst.size_bytes == len(data)
+        together.extend(burst)
+        feed(PacketReader(version5=version5, max_payload_bytes=LIMIT), [data], apart)
+    assert together == apart
+    # A part of a packet counts when the packet does.
+    assert read([b"\x30\x05\0\x01"], version5=version5)[0].size_bytes == 0
+
+
 def test_a_message_is_there_as_soon_as_its_last_byte_is() -> None:
     data = Message(b"t", b"payload", b"\0\x01").encode(version5=True)
     assert len(read([data[:-1]], version5=True)[0]) == 0

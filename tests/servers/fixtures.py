@@ -20,7 +20,7 @@ from tests.servers.require import require
 
 PrometheusFactory = Callable[[Sequence[tuple[str, str, str]]], Prometheus]
 
-_REAL = frozenset({"kafka", "kafka_cluster3", "mosquitto", "prometheus_factory"})
+_REAL = frozenset({"kafka", "kafka_node", "kafka_cluster3", "mosquitto", "prometheus_factory"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,17 +31,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[str]:
+def _shared_kafka() -> Iterator[KafkaCluster]:
+    with _kafka(nodes=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
     """The bootstrap "host:port" of one Kafka node, shared by the whole run: take names from `topic_prefix`.
 
     With MILLSTREAM_TEST_KAFKA=host:port in the environment it is that one, else one is started at first use.
     """
     running = os.environ.get("MILLSTREAM_TEST_KAFKA")
     if running:
-        yield running
-    else:
-        with _kafka(nodes=1) as cluster:
-            yield cluster.bootstrap
+        return running
+    cluster: KafkaCluster = request.getfixturevalue("_shared_kafka")
+    return cluster.bootstrap
+
+
+@pytest.fixture
+def kafka_node(_shared_kafka: KafkaCluster) -> Iterator[KafkaCluster]:
+    """The same node, to be paused or killed: tests run one after the other, and it is well again after each."""
+    yield _shared_kafka
+    _shared_kafka.heal()
 
 
 @pytest.fixture(scope="module")

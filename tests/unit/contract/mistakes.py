@@ -68,14 +68,17 @@ BAD: dict[str, tuple[str, str]] = {
         'options = { valeu = "x" }\n',
         "3: route.1.options: decoder json: no option 'valeu' (did you mean \"value\"?)",
     ),
-    "a decoder's inner part": ("options = { _rows = 1 }\n", "3: route.1.options: decoder json: no option '_rows'"),
+    "a decoder's inner part": (
+        "options = { _rows = 1 }\n",
+        "3: route.1.options: decoder json: no option '_rows' (did you mean \"rows\"?)",
+    ),
     "an option's value": (
         'options = { time_unit = "hours" }\n',
         "3: route.1.options: decoder json: time_unit: should be 'auto', 's', 'ms', 'us', 'ns' or 'iso'",
     ),
     "options that fight": (
         'options = { time = "value" }\n',
-        "3: route.1.options: decoder json: options: value, time and quality must be different fields",
+        "3: route.1.options: decoder json: options: value, time and quality (and unit, rate_hz, name) must be different fields",
     ),
     "no values": (
         "options = { values = [] }\n",

@@ -140,12 +140,12 @@ def test_words_that_are_not_utf_8_are_refused() -> None:
     "columns",
     [
         {"quality": pa.array([0, 3], pa.uint8())},
-        {"flags": pa.array([0, 16], pa.uint8())},
+        {"flags": pa.array([0, 64], pa.uint8())},
         {"ts": pa.array([NOW_US, MIN_TS_US - 1], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, MAX_TS_US], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, -(2**63)], pa.timestamp("us", tz="UTC"))},
     ],
-    ids=str,
+    ids=["quality", "flags", "before 1990", "after 2200", "lowest"],
 )
 def test_what_is_out_of_range_is_refused(columns: dict[str, Any]) -> None:
     assert refused(stream(batch(**columns)))

@@ -9,14 +9,16 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ingest.batcher import Route
+from ingest.topic_table import Route
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS, Decoder
+from ingest.delivery import Outcome
 from ingest.gateway import Gateway
 from ingest.gateway_events import GatewayEvents
 from ingest.packets import Burst
+from ingest.profiles import Profiles
 
 NOW_US = 1_700_000_000_000_000
 READINGS, QUARANTINE = "millstream.readings", "millstream.quarantine"
@@ -38,28 +40,35 @@ class StillClock:
 
 @dataclass
 class Write:
-    """A call of the writer that a test confirms or fails."""
+    """A delivery that a test confirms or fails."""
 
     topic: str
     partition: int
     records: list[Outgoing]
-    done: asyncio.Future[list[int]]
+    done: asyncio.Future[Outcome]
 
-    def confirm(self) -> None:
-        self.done.set_result(list(range(len(self.records))))
+    def confirm(self, outcome: Outcome = Outcome.PRODUCED) -> None:
+        self.done.set_result(outcome)
 
 
 @dataclass
 class Log:
-    """Stands for the Kafka writer."""
+    """Stands for the delivery to Kafka or the spool."""
 
     writes: list[Write] = field(default_factory=list)
-    failing: set[tuple[str, int]] = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+    backlog_bytes: int = 0
 
-    async def write(self, topic: str, partition: int, records: Sequence[Outgoing]) -> list[int]:
+    def deliver(self, topic: str, partition: int, records: Sequence[Outgoing]) -> asyncio.Future[Outcome]:
         write = Write(topic, partition, list(records), asyncio.get_running_loop().create_future())
         self.writes.append(write)
-        return await write.done
+        return write.done
+
+    def backlog_seconds(self, now_us: int) -> float:
+        return 0.0
+
+    def unready(self) -> list[str]:
+        return self.wrong
 
     def open(self) -> list[Write]:
         return [write for write in self.writes if not write.done.done()]
@@ -73,12 +82,17 @@ class Link:
     is_up: bool = True
     reading: bool = True
     acknowledged: list[tuple[int, bytes]] = field(default_factory=list)
+    published: list[tuple[str, bytes]] = field(default_factory=list)
 
     def ack(self, epoch: int, mids: Sequence[bytes]) -> bool:
         if epoch != self.epoch or not self.is_up or not mids:
             return False
         self.acknowledged += [(epoch, mid) for mid in mids]
         return True
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> bool:
+        self.published.append((topic, payload))
+        return self.is_up
 
     def pause(self) -> None:
         self.reading = False
@@ -97,20 +111,21 @@ class Bench:
         route = Route("r", TopicPattern.parse("f/{m}/{q}"), decoder or DECODERS.create("json", {}))
         self.registry, self.clock, self.log, self.link = CollectorRegistry(), StillClock(), Log(), Link()
         log: Any = self.log
-        self.gateway = Gateway(settings, [route], 4, 2, log, GatewayEvents(self.registry), self.clock)
-        link: Any = self.link
-        self.gateway.link = link
-        self.gateway.connecting(self.link.epoch)
+        events = GatewayEvents(self.registry)
+        self.gateway = Gateway(settings, Profiles.none(), (4, 2, 1), log, events, self.clock)
+        self.intake = self.gateway.add_broker(settings.mqtt, [route])
+        self.intake.link = self.link
+        self.intake.connecting(self.link.epoch)
 
     def receive(self, *mids: bytes, payload: bytes = b'{"value":1}', topic: bytes = b"f/a/x") -> None:
         """QoS 1 messages come in, in one read."""
         count = len(mids)
-        self.gateway.received(Burst([topic] * count, [payload] * count, [0x32] * count, list(mids)))
+        self.intake.received(Burst([topic] * count, [payload] * count, [0x32] * count, list(mids)))
 
     def reconnect(self) -> None:
         self.link.epoch += 1
         self.link.reading = True
-        self.gateway.connecting(self.link.epoch)
+        self.intake.connecting(self.link.epoch)
 
     def total(self, name: str) -> float:
         """A counter over all its labels."""

@@ -26,7 +26,10 @@ def test_paho_is_the_version_whose_source_was_read() -> None:
 @pytest.mark.parametrize(
     ("method", "signature"),
     [
+        ("_create_socket", "(self) -> 'SocketLike'"),
+        ("_create_socket_connection", "(self) -> '_socket.socket'"),
         ("_sock_recv", "(self, bufsize: 'int') -> 'bytes'"),
+        ("_sock_send", "(self, buf: 'bytes | bytearray') -> 'int'"),
         ("_packet_read", "(self) -> 'MQTTErrorCode'"),
         (
             "_packet_queue",
@@ -51,6 +54,8 @@ def test_the_attributes_we_read_and_write_are_there() -> None:
     assert client._sock is None
     assert client._ping_t == 0.0
     assert len(client._out_messages) == 0
+    assert len(client._out_packet) == 0
+    assert (client._host, client._port) == ("", 1883)
     # Keep-alive compares it with the clock we set it from.
     assert abs(client._last_bytes_received - time.monotonic()) < 60
 
@@ -62,6 +67,12 @@ def test_the_attributes_we_read_and_write_are_there() -> None:
         (paho.Client._check_keepalive, ["self._last_bytes_received", "self._ping_t", "self._send_pingreq("]),
         (paho.Client.loop_misc, ["self._ping_t"]),
         (paho.Client._sock_close, ["self._call_socket_close("]),
+        (paho.Client.reconnect, ["self._sock = self._create_socket()"]),
+        # Our sockets block until a packet is written whole, for a length of 0 makes paho forget it.
+        (
+            paho.Client._packet_write,
+            ["self._sock_send(", "except BlockingIOError:\n                self._out_packet.appendleft"],
+        ),
     ],
 )
 def test_paho_itself_uses_what_we_replace(method: Callable[..., Any], uses: list[str]) -> None:
@@ -175,15 +186,25 @@ def test_a_socket_that_is_always_full_does_not_hold_the_loop() -> None:
     assert len(socket.pieces) == 2
 
 
-def test_bytes_that_tls_has_decrypted_already_are_read_at_once() -> None:
-    # The event loop watches the socket, which knows nothing of them.
-    class Encrypted(Socket):
-        def pending(self) -> int:
-            return sum(map(len, self.pieces))
+def test_why_a_write_failed_is_kept() -> None:
+    class Broken(Socket):
+        def send(self, data: bytes) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
 
-    client = Client(Encrypted(publish(b"1"), publish(b"2")[:5], publish(b"2")[5:]))
-    client.loop_read()
-    assert client.happened == [[b"1", b"2"]]
+    client = Client(Broken())
+    client.queue_raw(b"\x40\x02\x00\x01")
+    client.loop_write()
+    assert client.wrong == "[Errno 32] Broken pipe"
+    assert client.happened == ["disconnected"]
+
+
+def test_what_waits_can_be_counted() -> None:
+    client = Client(Socket())
+    client.queue_raw(PINGRESP)
+    client.publish("t", b"", 1)
+    assert (client.unwritten, client.unconfirmed) == (2, 1)
+    client.loop_write()
+    assert (client.unwritten, client.unconfirmed) == (0, 1)
 
 
 def test_a_paused_reader_still_shows_that_it_lives() -> None:

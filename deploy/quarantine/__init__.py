@@ -1,0 +1,1 @@
+"""`millstream quarantine`: what was set aside, looked at and read once more."""

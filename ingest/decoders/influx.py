@@ -1,0 +1,335 @@
+"""InfluxDB line protocol, as Telegraf's MQTT output writes it: one reading for each field of each line.
+
+The usual line (ASCII, no quote, no backslash) is cut with `str.split`; any other is read by expressions that follow
+the escaping rules: a backslash just before a special character escapes it, anywhere else it is itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal
+
+from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
+from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected
+from ingest.decoders.times import to_us
+from ingest.decoders.values import value_of
+
+_BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0) | dict.fromkeys(
+    ("f", "F", "false", "False", "FALSE"), 0.0
+)
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE).fullmatch
+_INTEGER = re.compile(r"[+-]?[0-9]+").fullmatch
+_LONGEST_NUMBER = 64
+_LONGEST_INTEGER = 20  # -2^63 has as many characters
+# Possessive, so that a failed match takes no more than one pass.
+_MEASUREMENT = re.compile(r"(?:\\[, ]|[^, ])++").match
+_KEY = re.compile(r"(?:\\[,= ]|[^,= ])++").match
+_STRING = re.compile(r'"((?:\\["\\]|[^"])*+)"', re.DOTALL).match
+_BARE = re.compile(r"[^, ]++").match
+_ESCAPED_IN_MEASUREMENT = re.compile(r"\\([, ])")
+_ESCAPED = re.compile(r"\\([,= ])")
+_ESCAPED_IN_STRING = re.compile(r'\\(["\\])')
+# A line ends where a newline is in no string, and only among the fields a quote opens one, after an "=".
+_LINE = re.compile(r'(?:\\[,= ]|[^ \n])*+(?:\\[,= ]|=(?:"(?:\\["\\]|[^"])*+")?|[^\n=])*+', re.DOTALL).match
+_PART = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line cut apart. fields: (key, value as written, or the text of a string)."""
+
+    measurement: str
+    tags: dict[str, str]
+    fields: list[tuple[str, str | None, str | None]]
+    time: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Influx:
+    """Lines of measurement, tags, fields and time.
+
+    name:      what a field is called: {measurement}, {field} and {tag.KEY} stand for what the line has; `field` of
+               the row, so that the route's path needs `{field}` or `{id}`.
+    time_unit: s, ms, us, ns, or auto (by its size).
+    max_lines, max_fields: of a payload; with more lines it is refused as a whole, of more fields the rest is.
+    max_name:  characters of a name.
+    """
+
+    name: str = "{measurement}/{field}"
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = "ns"
+    max_lines: int = 10_000
+    max_fields: int = 10_000
+    max_name: int = 256
+    _parts: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts: list[tuple[str, str]] = []
+        # Split by a group: text and name in turn.
+        for number, part in enumerate(_PART.split(self.name)):
+            if number % 2 == 0:
+                if "{" in part or "}" in part:
+                    raise ValueError("name: a brace without its other")
+                parts.append(("text", part))
+            elif part in ("measurement", "field") or part.startswith("tag."):
+                parts.append(("tag", part[4:]) if part.startswith("tag.") else (part, ""))
+            else:
+                raise ValueError(f"name: {{{part}}} is none of {{measurement}}, {{field}}, {{tag.KEY}}")
+        if ("field", "") not in parts:
+            raise ValueError("name: without {field} the fields of a line have one name")
+        if min(self.max_lines, self.max_fields, self.max_name) < 1:
+            raise ValueError("max_lines, max_fields and max_name are at least 1")
+        object.__setattr__(self, "_parts", tuple(parts))
+
+    @property
+    def names_fields(self) -> bool:
+        """Fields have names."""
+        return True
+
+    def decode(self, messages: Messages) -> Decoded:
+        """Rows for each field that can be read."""
+        out = Decoded()
+        known: dict[str, _Named] = {}
+        for at, payload in enumerate(messages.payloads):
+            rows, rejected = len(out.message), len(out.rejected)
+            try:
+                self._payload(out, known, at, payload)
+            except QuarantineError as error:
+                out.rejected.append(Rejected(at, error.reason, error.detail))
+            if len(out.message) == rows and len(out.rejected) == rejected:
+                out.dropped.append(Dropped(at, Drop.NO_READINGS))
+        rows = len(out.message)
+        out.code, out.quality = [None] * rows, [int(Quality.GOOD)] * rows
+        return out
+
+    def _payload(self, out: Decoded, known: dict[str, _Named], at: int, payload: bytes) -> None:
+        if not payload.strip():
+            raise QuarantineError(Reason.EMPTY, "no line")
+        if payload.count(b"\n") > self.max_lines:
+            raise QuarantineError(Reason.TOO_LARGE, f"over {self.max_lines} lines")
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            raise QuarantineError(Reason.ENCODING, "not UTF-8") from error
+        most = len(out.message) + len(out.rejected) + self.max_fields
+        # Control characters within a number would pass for blanks; a line that has any is read with care.
+        plain = text.isascii() and '"' not in text and "\\" not in text
+        lines: Iterable[str] = text.split("\n") if '"' not in text else _lines(text)
+        for number, line in enumerate(lines, 1):
+            line = line.strip(" \r")
+            if not line or line[0] == "#" or line.isspace():
+                continue
+            try:
+                if not (plain and line.isprintable() and self._usual(out, known, at, line, most)):
+                    self._line(out, known, at, _parse(line), most)
+            except QuarantineError as error:
+                out.rejected.append(Rejected(at, error.reason, f"line {number}: {error.detail}"))
+                if len(out.message) + len(out.rejected) > most:
+                    return
+
+    def _usual(self, out: Decoded, known: dict[str, _Named], at: int, line: str, most: int) -> bool:
+        """A line of numbers, without escapes; False, and nothing done, where it is more than that."""
+        parts = line.split(" ")
+        if not 2 <= len(parts) <= 3:
+            return False
+        head, fields = parts[0], parts[1].split(",")
+        if len(out.message) + len(out.rejected) + len(fields) > most:
+            return False
+        named = known.get(head)
+        if named is None:
+            measurement, *tags = head.split(",")
+            pairs = [tag.split("=") for tag in tags]
+            if not measurement or any(len(pair) != 2 or not all(pair) for pair in pairs):
+                return False
+            named = known[head] = _Named(self, measurement, dict(pairs))
+        names, values = [], []
+        for pair in fields:
+            key, _, value = pair.partition("=")
+            # The last character tells a number from nan, inf, a boolean and a second "=".
+            last = value[-1:]
+            try:
+                if last == "i" or last == "u":
+                    values.append(float(int(value[:-1])))
+                elif last.isdigit():
+                    values.append(float(value))
+                else:
+                    return False
+                names.append(named[key])
+            except (ValueError, OverflowError, QuarantineError):
+                return False
+            # float() and int() take 1_000, and float() has room for 1e400.
+            if len(value) > _LONGEST_NUMBER or "_" in value or not isfinite(values[-1]):
+                return False
+        ts_us = 0
+        if len(parts) == 3:
+            if not parts[2].isdigit() or len(parts[2]) > _LONGEST_INTEGER:
+                return False
+            ts_us = self._ts_us(int(parts[2]))
+        count = len(values)
+        out.message += [at] * count
+        out.field += names
+        out.ts_us += [ts_us] * count
+        out.value += values
+        out.text += [None] * count
+        return True
+
+    def _line(self, out: Decoded, known: dict[str, _Named], at: int, line: _Line, most: int) -> None:
+        """Any line, field by field. Raises QuarantineError for what is wrong with all of it."""
+        named = _Named(self, line.measurement, line.tags)
+        ts_us = 0
+        if line.time is not None:
+            if not _INTEGER(line.time) or len(line.time) > _LONGEST_INTEGER:
+                raise QuarantineError(Reason.TIMESTAMP, "not an integer")
+            ts_us = self._ts_us(int(line.time))
+        for key, written, string in line.fields:
+            if len(out.message) + len(out.rejected) >= most:
+                raise QuarantineError(Reason.TOO_LARGE, f"over {self.max_fields} fields")
+            try:
+                value, text, _ = value_of(string) if written is None else (_number(written), None, None)
+                name = named[key]
+            except QuarantineError as error:
+                out.rejected.append(Rejected(at, error.reason, f"{key[:64]}: {error.detail}"))
+                continue
+            out.message.append(at)
+            out.field.append(name)
+            out.ts_us.append(ts_us)
+            out.value.append(value)
+            out.text.append(text)
+
+    def _ts_us(self, time: int) -> int:
+        if self.time_unit != "ns":
+            return to_us(time, self.time_unit)
+        ts_us = time // 1_000
+        if not MIN_TS_US <= ts_us < MAX_TS_US:
+            raise QuarantineError(Reason.TIMESTAMP, "not between 1990 and 2200")
+        return ts_us
+
+    def name_of(self, measurement: str, tags: dict[str, str], key: str) -> str:
+        """The name of a field. Raises QuarantineError(NAME).
+
+        >>> Influx(name="{tag.host}/{measurement}.{field}").name_of("cpu", {"host": "gw1"}, "load")
+        'gw1/cpu.load'
+        """
+        name = ""
+        for what, text in self._parts:
+            if what == "tag":
+                if text not in tags:
+                    raise QuarantineError(Reason.NAME, f"no tag {text[:64]!r}")
+                text = tags[text]
+            name += measurement if what == "measurement" else key if what == "field" else text
+        if not key or len(name) > self.max_name:
+            raise QuarantineError(Reason.NAME, f"empty, or over {self.max_name} characters")
+        return name
+
+
+class _Named(dict[str, str]):
+    """Key of a field → its name, for lines with the same measurement and tags."""
+
+    def __init__(self, decoder: Influx, measurement: str, tags: dict[str, str]) -> None:
+        super().__init__()
+        self._line = (decoder, measurement, tags)
+
+    def __missing__(self, key: str) -> str:
+        decoder, measurement, tags = self._line
+        self[key] = name = decoder.name_of(measurement, tags, key)
+        return name
+
+
+# --- any line -------------------------------------------------------------------------------------------------------
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a payload with strings, in which a newline may be."""
+    at = 0
+    while at < len(text):
+        if text[at] in " \r\n":
+            at += 1
+            continue
+        if text[at] == "#":  # quotes in a comment are none
+            end = text.find("\n", at)
+        else:
+            found = _LINE(text, at)
+            end = -1 if found is None else found.end()
+        if end < 0:
+            yield text[at:]
+            return
+        yield text[at:end]
+        at = end
+
+
+def _parse(line: str) -> _Line:
+    """Cut a line apart. Raises QuarantineError(SYNTAX).
+
+    >>> _parse(r'a\\ b,c=d e=1i,f="g \\"h\\"" 10').fields
+    [('e', '1i', None), ('f', None, 'g "h"')]
+    """
+    found = _MEASUREMENT(line)
+    if found is None:
+        raise QuarantineError(Reason.SYNTAX, "no measurement")
+    measurement, at = _ESCAPED_IN_MEASUREMENT.sub(r"\1", found[0]), found.end()
+    tags: dict[str, str] = {}
+    while line.startswith(",", at):
+        key, at = _key(line, at + 1)
+        value = _KEY(line, at)
+        if value is None:
+            raise QuarantineError(Reason.SYNTAX, "a tag without a value")
+        tags[key], at = _unescaped(value[0]), value.end()
+    fields: list[tuple[str, str | None, str | None]] = []
+    at = _blanks(line, at)
+    while True:
+        key, at = _key(line, at)
+        if (string := _STRING(line, at)) is not None:
+            fields.append((key, None, _ESCAPED_IN_STRING.sub(r"\1", string[1])))
+            at = string.end()
+        elif (bare := _BARE(line, at)) is not None:
+            fields.append((key, bare[0], None))
+            at = bare.end()
+        else:
+            raise QuarantineError(Reason.SYNTAX, "a field without a value")
+        if not line.startswith(",", at):
+            break
+        at += 1
+    if at == len(line):
+        return _Line(measurement, tags, fields, None)
+    return _Line(measurement, tags, fields, line[_blanks(line, at) :])
+
+
+def _key(line: str, at: int) -> tuple[str, int]:
+    """(key, where its value begins)."""
+    found = _KEY(line, at)
+    if found is None or not line.startswith("=", found.end()):
+        raise QuarantineError(Reason.SYNTAX, "a key without a value")
+    return _unescaped(found[0]), found.end() + 1
+
+
+def _blanks(line: str, at: int) -> int:
+    if not line.startswith(" ", at):
+        raise QuarantineError(Reason.SYNTAX, "no blank where one was expected")
+    while line.startswith(" ", at):
+        at += 1
+    return at
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
+def _number(written: str) -> float:
+    """A field's value that is no string. Raises QuarantineError(TYPE or NUMBER)."""
+    if written in _BOOLEANS:
+        return _BOOLEANS[written]
+    if _NOT_FINITE(written):
+        raise QuarantineError(Reason.NUMBER, "not finite")
+    whole = written[-1] in "iu"
+    if not (_INTEGER(written[:-1]) if whole else _FLOAT(written)):
+        raise QuarantineError(Reason.TYPE, "neither a number, a boolean nor a string")
+    if len(written) > _LONGEST_NUMBER:
+        raise QuarantineError(Reason.NUMBER, f"a number of over {_LONGEST_NUMBER} characters")
+    value = float(int(written[:-1])) if whole else float(written)
+    if not isfinite(value):
+        raise QuarantineError(Reason.NUMBER, "a number beyond 1.8e308")
+    return value

@@ -1,0 +1,173 @@
+"""Values of OPC UA as its JSON encodings write them (Part 6, 5.4.2) → the columns of a reading."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from math import isfinite, nan
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.readings import Quality
+from ingest.decoders.times import to_us
+from ingest.decoders.values import samples_of, value_of
+
+# Built-in types (Part 6, 5.1.2).
+_INT64, _UINT64 = 8, 9
+_TEXTS = frozenset({12, 13, 14, 16})  # String, DateTime, Guid, XmlElement
+_FLOATS = frozenset({10, 11})
+_BYTE_STRING = 15
+
+_WRAPPED = frozenset({"Value", "Body", "Type", "UaType", "Status", "StatusCode", "SourceTimestamp", "ServerTimestamp"})
+_USUAL = frozenset({"Value", "SourceTimestamp", "ServerTimestamp"})
+_MAX_WRAPS = 4
+_SPECIAL = frozenset({"NaN", "Infinity", "-Infinity"})
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}").fullmatch
+_NULL_TIME = "0001-01-01"
+_MAX_TIME = 64
+_MAX_CODE = 64
+
+# `nsu=http://plant/;s=Oil.Temp`, `ns=2;i=7`, with a server's index or URI before it; and OPC Publisher's `URI#s=Oil`.
+_NODE_ID = re.compile(r"(?:sv[ru]=[^;]*;)?(?:nsu?=[^;]*;)?([isgb])=(.+)", re.DOTALL).fullmatch
+_URI_NODE_ID = re.compile(r"[a-z][a-z0-9+.-]*:[^#]*#[isgb]=(.+)", re.DOTALL).fullmatch
+
+
+class Value(NamedTuple):
+    """A reading without name. value: NaN where text or samples (of an array) have it; ts_us: 0 for none."""
+
+    value: float
+    text: str | None = None
+    quality: Quality = Quality.GOOD
+    code: str | None = None
+    ts_us: int = 0
+    samples: NDArray[np.float64] | None = None
+
+
+def identifier_of(name: str) -> str:
+    """A node id without its namespace; any other name as it is.
+
+    >>> identifier_of("nsu=http://plant/;s=Oil.Temp"), identifier_of("ns=2;i=7"), identifier_of("Oil")
+    ('Oil.Temp', '7', 'Oil')
+    >>> identifier_of("http://plant/#s=Oil%20Temp")
+    'Oil Temp'
+    """
+    if "=" not in name:
+        return name
+    if found := _NODE_ID(name):
+        return found[2]
+    if found := _URI_NODE_ID(name):
+        return unquote(found[1])
+    return name
+
+
+def time_of(raw: Any) -> int:
+    """µs UTC of a DateTime; 0 for none, of which the year 1 is one (Part 6, 5.4.2.6).
+
+    Raises QuarantineError(TIMESTAMP).
+
+    >>> time_of("2023-11-14T22:13:20.1234567Z"), time_of("0001-01-01T00:00:00Z")
+    (1700000000123456, 0)
+    """
+    if raw is None:
+        return 0
+    if not isinstance(raw, str) or len(raw) > _MAX_TIME:
+        raise QuarantineError(Reason.TIMESTAMP, "not a date and time")
+    if raw.startswith(_NULL_TIME):
+        return 0
+    return _iso_to_us(raw)
+
+
+@lru_cache(maxsize=1_024)
+def _iso_to_us(text: str) -> int:
+    # Fields of one message mostly have one time.
+    return to_us(text, "iso")
+
+
+def status_of(raw: Any) -> tuple[Quality, str | None]:
+    """(quality, code) of a StatusCode: a number, `{"Code": …, "Symbol": …}`, or the symbol alone.
+
+    The two top bits of the number are the severity (Part 4, 7.39). Raises QuarantineError(QUALITY).
+
+    >>> status_of({"Code": 2150694912, "Symbol": "BadNoCommunication"})
+    (<Quality.BAD: 2>, '2150694912')
+    """
+    if isinstance(raw, dict):
+        code = raw.get("Code")
+        raw = raw.get("Symbol") if code is None else code
+    if raw is None:
+        return Quality.GOOD, None
+    if type(raw) is int and 0 <= raw < 2**32:
+        # Part 4 reserves the fourth severity; what is not known to be good is bad.
+        return (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD, Quality.BAD)[raw >> 30], str(raw) if raw else None
+    if isinstance(raw, str) and len(raw) <= _MAX_CODE:
+        for word, quality in (("Good", Quality.GOOD), ("Uncertain", Quality.UNCERTAIN), ("Bad", Quality.BAD)):
+            if raw.startswith(word):
+                return quality, None if raw == "Good" else raw
+    raise QuarantineError(Reason.QUALITY, "not a status code")
+
+
+def value_of_field(raw: Any, integer_text: bool, max_samples: int) -> Value:
+    """A field of a data set message in any encoding. Raises QuarantineError.
+
+    >>> value_of_field({"Type": 8, "Body": "-12"}, False, 10).value
+    -12.0
+    """
+    # What most values are: a number, or a number with its time.
+    if type(raw) is float and isfinite(raw):
+        return Value(raw)
+    if type(raw) is dict and type(found := raw.get("Value")) is float and isfinite(found) and raw.keys() <= _USUAL:
+        ts_us = time_of(raw.get("SourceTimestamp")) or time_of(raw.get("ServerTimestamp"))
+        return Value(found, None, Quality.GOOD, None, ts_us)
+    quality, code, ts_us, server_us, ua_type = Quality.GOOD, None, 0, 0, 0
+    for _ in range(_MAX_WRAPS):
+        if not isinstance(raw, dict) or not raw.keys() & _WRAPPED:
+            break
+        said, said_code = status_of(raw.get("StatusCode") if "Status" not in raw else raw["Status"])
+        quality, code = max(quality, said), code or said_code
+        ts_us = ts_us or time_of(raw.get("SourceTimestamp"))
+        if not ts_us and not server_us:
+            server_us = time_of(raw.get("ServerTimestamp"))
+        found = raw.get("UaType", raw.get("Type"))
+        ua_type = found if type(found) is int else ua_type
+        if _dimensions(raw) > 1:
+            raise QuarantineError(Reason.TYPE, "an array of more than one dimension")
+        raw = raw.get("Body") if "Body" in raw and "Value" not in raw else raw.get("Value")
+    value, text, known, samples = _plain(raw, ua_type, integer_text, max_samples)
+    return Value(value, text, max(quality, known), code, ts_us or server_us, samples)
+
+
+def _dimensions(raw: dict[str, Any]) -> int:
+    dimensions = raw.get("Dimensions")
+    return len(dimensions) if isinstance(dimensions, list) else 0
+
+
+def _plain(
+    raw: Any, ua_type: int, integer_text: bool, max_samples: int
+) -> tuple[float, str | None, Quality, NDArray[np.float64] | None]:
+    if isinstance(raw, list):
+        numbers = [_number(one, ua_type, integer_text) for one in raw[: max_samples + 1]]
+        return nan, None, Quality.GOOD, samples_of(numbers, max_samples)
+    if isinstance(raw, dict) and isinstance(raw.get("Text"), str):  # LocalizedText
+        raw = raw["Text"]
+    if ua_type == _BYTE_STRING and raw is not None:
+        raise QuarantineError(Reason.TYPE, "octets are not a reading")
+    value, text, quality = value_of(_number(raw, ua_type, integer_text))
+    return value, text, quality, None
+
+
+def _number(raw: Any, ua_type: int, integer_text: bool) -> Any:
+    """A number that is written as text, as the number; anything else as it is."""
+    if not isinstance(raw, str) or ua_type in _TEXTS:
+        return raw
+    if raw in _SPECIAL:
+        raise QuarantineError(Reason.NUMBER, "not finite")
+    if ua_type in _FLOATS or ua_type in (_INT64, _UINT64) or integer_text:
+        if _INTEGER(raw):
+            return int(raw)
+        if ua_type:
+            raise QuarantineError(Reason.NUMBER, "text that is not a number")
+    return raw

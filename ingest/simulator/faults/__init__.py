@@ -1,0 +1,1 @@
+"""What goes wrong in a plant: the catalogue, an endless seeded schedule, and its truth."""

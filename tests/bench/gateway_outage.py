@@ -1,0 +1,91 @@
+"""Kafka falls silent under load: the gateway's memory, and whether all is acknowledged from the spool meanwhile."""
+
+import math
+import subprocess
+import time
+from dataclasses import dataclass
+
+from tests.bench.cluster import cluster, create_topic
+from tests.bench.daemon import REPOSITORY
+from tests.bench.gateways import KAFKA_TOPIC, PRODUCED, Load, publisher_command
+from tests.bench.measure import Figure
+from tests.bench.mosquitto import mosquitto
+from tests.bench.product import Product, product
+from tests.bench.turns import Say
+
+OUTAGE_S = 60.0
+PER_S = 30_000
+# Before it: what a gateway in use has allocated is allocated.
+WARM_UP_S = 5.0
+# From the beginning of the outage to the first look: the spool takes over (`gateway.spool.after`), and then what came
+# in the meantime and waited in the broker.
+SETTLED_AFTER_S = 5.0
+SAMPLE_S = 0.5
+CATCH_UP_DEADLINE_S = 120.0
+DRAIN_DEADLINE_S = 120.0
+
+ACKNOWLEDGED = "millstream_gateway_messages_acknowledged_total"
+SPOOLED = "millstream_gateway_messages_spooled_total"
+BACKLOG = "millstream_gateway_backlog_bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """memory_mib: resident, every SAMPLE_S from SETTLED_AFTER_S to the end. spooled: messages, of those `offered`."""
+
+    memory_mib: list[float]
+    spooled: int
+    offered: int
+
+    @property
+    def growth_mib(self) -> float:
+        """Of the peak over the first sample."""
+        return max(self.memory_mib) - self.memory_mib[0]
+
+
+def kafka_away(outage_s: float = OUTAGE_S, rate_per_s: int = PER_S) -> Outage:
+    """Offer `rate_per_s` before and during an outage; Kafka comes back only when all is acknowledged."""
+    before = round(rate_per_s * WARM_UP_S)
+    load = Load(before + round(rate_per_s * outage_s), rate_per_s=rate_per_s)
+    with mosquitto() as mqtt, cluster() as kafka:
+        create_topic(kafka.bootstrap, KAFKA_TOPIC)
+        with product("gateway", kafka.bootstrap, mqtt) as gateway:
+            publishing = subprocess.Popen(publisher_command(mqtt, load), cwd=REPOSITORY)
+            try:
+                gateway.wait_total(PRODUCED, before)
+                kafka.fall_silent()
+                memory_mib = _watch(gateway, outage_s)
+                if publishing.wait(CATCH_UP_DEADLINE_S):
+                    raise RuntimeError("the publisher failed")
+                gateway.wait_total(ACKNOWLEDGED, load.messages, CATCH_UP_DEADLINE_S)
+                outage = Outage(memory_mib, int(gateway.total(SPOOLED)), load.messages - before)
+            finally:
+                kafka.speak()
+                publishing.kill()
+                publishing.wait()
+            gateway.wait_until(lambda: gateway.total(BACKLOG) == 0, DRAIN_DEADLINE_S)
+            return outage
+
+
+def _watch(gateway: Product, outage_s: float) -> list[float]:
+    began_s = time.monotonic()
+    time.sleep(SETTLED_AFTER_S)
+    found = []
+    while time.monotonic() - began_s < outage_s:
+        found.append(gateway.memory_mib())
+        time.sleep(SAMPLE_S)
+    return found
+
+
+def outage(outage_s: float, say: Say) -> list[Figure]:
+    """One outage: it takes as long as it takes."""
+    seen = kafka_away(outage_s)
+    if seen.spooled < math.floor(seen.offered * 0.9):
+        raise RuntimeError(f"only {seen.spooled} of {seen.offered} messages went to the spool")
+    unit = f"MiB in {outage_s:g} s at {PER_S:,} messages/s"
+    say(
+        f"gateway without Kafka for {outage_s:g} s: {seen.memory_mib[0]:.0f} MiB after {SETTLED_AFTER_S:g} s, at most "
+        f"{max(seen.memory_mib):.0f}, {seen.memory_mib[-1]:.0f} at the end; all acknowledged, {seen.spooled:,} messages "
+        "from the spool"
+    )
+    return [Figure("gateway_peak_memory_growth_mib_kafka_away", seen.growth_mib, unit)]
