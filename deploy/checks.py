@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.topics import MissingTopicsError, try_topics
 from ingest.contract.errors import ReconnectError, StopError
-from ingest.contract.settings import Settings
+from ingest.contract.filters import overlaps
+from ingest.contract.mqtt_settings import MqttSettings
+from ingest.contract.settings import Settings, route_filters
 from ingest.mqtt import MqttLink
 from ingest.packets import Burst
 
 _TIMEOUT_S = 10.0
+# In Arrow, lz4, with headers, in records of hundreds; docs/spool.md has the table.
+_BYTES_PER_READING = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class _Probe:
     """Connects once, subscribes to nothing, leaves no session behind."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[Finding] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
 
     def received(self, burst: Burst) -> None:
         """Nothing is subscribed."""
@@ -40,18 +46,22 @@ class _Probe:
     def connected(self, epoch: int, protocol: str, session_present: bool) -> None:
         """It works."""
         if not self.answer.done():
-            self.answer.set_result(Finding("mqtt", True, f"connected, MQTT {protocol}"))
+            self.answer.set_result((True, f"connected, MQTT {protocol}"))
 
     def disconnected(self, reason: str, retry_in_s: float) -> None:
         """It does not, unless a broker without MQTT 5 just hung up on us."""
         if "before it was accepted" not in reason and not self.answer.done():
-            self.answer.set_result(Finding("mqtt", False, reason))
+            self.answer.set_result((False, reason))
 
 
-async def check_mqtt(settings: Settings) -> Finding:
-    """Connect as the gateway would, under a client id of its own."""
+async def check_mqtt(settings: Settings) -> list[Finding]:
+    """Connect to every broker as the gateway would, under a client id of its own."""
+    return list(await asyncio.gather(*(_check_broker(settings, broker) for broker in settings.brokers)))
+
+
+async def _check_broker(settings: Settings, broker: MqttSettings) -> Finding:
     probe = _Probe()
-    mqtt = settings.mqtt.model_copy(update={"client_id": f"{settings.mqtt.client_id}-check"})
+    mqtt = broker.model_copy(update={"client_id": f"{settings.client_id_at(broker)}-check"})
     link = MqttLink(mqtt, probe, persistent=False)
     where = f"{mqtt.host}:{mqtt.port}"
     running = asyncio.create_task(link.run())
@@ -61,16 +71,50 @@ async def check_mqtt(settings: Settings) -> Finding:
         if running.done():
             running.result()
         if not probe.answer.done():
-            return Finding("mqtt", False, f"{where}: no connection within {_TIMEOUT_S:.0f} s")
-        finding = probe.answer.result()
-        return Finding("mqtt", finding.ok, f"{where}: {finding.said}")
+            return Finding(broker.name, False, f"{where}: no connection within {_TIMEOUT_S:.0f} s")
+        good, said = probe.answer.result()
+        return Finding(broker.name, good, f"{where}: {said}")
     except StopError as error:
-        return Finding("mqtt", False, str(error))
+        return Finding(broker.name, False, str(error))
     finally:
         await link.close()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError, StopError):
             await running
+
+
+def check_routes(settings: Settings) -> list[Finding]:
+    """Topics that two routes of a broker would take: the first in the file gets them."""
+    found = []
+    for broker in settings.brokers:
+        mine = [one for one in settings.route if not one.brokers or broker.name in one.brokers]
+        filters = [(one.topic, route_filters(one)) for one in mine]
+        for at, (topic, some) in enumerate(filters):
+            for later, others in filters[at + 1 :]:
+                if next(overlaps(some, others), None) is not None:
+                    found.append(Finding("routes", None, f"{later} matches topics of {topic}, which takes them"))
+    return list(dict.fromkeys(found))
+
+
+def check_state_dir(settings: Settings) -> Finding:
+    """Whether the spool's disk can be written, and how long it lasts."""
+    directory, spool = settings.gateway.state_dir, settings.gateway.spool
+    if not spool.enabled:
+        return Finding("spool", None, "off: while Kafka is away, messages stay with the MQTT broker")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            free_bytes = shutil.disk_usage(directory).free
+    except OSError as error:
+        return Finding("spool", False, f"{directory} cannot be written: {error.strerror}; set gateway.state_dir")
+    if free_bytes < spool.max_bytes:
+        room = f"only {free_bytes / 2**30:,.1f} GiB are free, less than gateway.spool.max_bytes"
+        return Finding("spool", None, f"{directory}: {room} ({spool.max_bytes / 2**30:,.1f} GiB)")
+    hours = spool.max_bytes / (settings.plant.expected_sensors * _BYTES_PER_READING) / 3_600
+    lasts = f"about {hours:,.0f} h" if hours >= 1 else f"about {hours * 60:,.0f} min"
+    return Finding(
+        "spool", True, f"{directory}: lasts {lasts} of Kafka's absence at a reading a second of each expected sensor"
+    )
 
 
 async def check_kafka(settings: Settings) -> list[Finding]:

@@ -111,7 +111,7 @@ def check(
 
     Example: millstream check --config plant.toml --sensors 20000
     """
-    from deploy.checks import check_kafka, check_mqtt
+    from deploy.checks import Finding, check_kafka, check_mqtt, check_routes, check_state_dir
     from deploy.estimate import estimate
 
     configure_log("error")
@@ -124,18 +124,17 @@ def check(
         f"estimate    {need.sensors:,} sensors: at most {need.series:,} series on /metrics/sensors, "
         f"{need.state_bytes / 2**20:,.0f} MiB of worker memory ({need.bytes_per_sensor:,} bytes a sensor)"
     )
-    if offline:
-        return
+    findings = check_routes(settings)
+    if not offline:
 
-    async def connections() -> bool:
-        good = True
-        for finding in [await check_mqtt(settings), *await check_kafka(settings)]:
-            verdict = {True: "ok", False: "FAILED", None: "note"}[finding.ok]
-            OUT.print(f"{finding.what:<11} {verdict:<6} {finding.said}", markup=False)
-            good = good and finding.ok is not False
-        return good
+        async def connections() -> list[Finding]:
+            return [*await check_mqtt(settings), *await check_kafka(settings)]
 
-    if not asyncio.run(connections()):
+        findings += [*asyncio.run(connections()), check_state_dir(settings)]
+    for finding in findings:
+        verdict = {True: "ok", False: "FAILED", None: "note"}[finding.ok]
+        OUT.print(f"{finding.what:<11} {verdict:<6} {finding.said}", markup=False)
+    if any(finding.ok is False for finding in findings):
         raise typer.Exit(1)
 
 

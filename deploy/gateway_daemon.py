@@ -22,6 +22,7 @@ from ingest.contract.readings import MIN_TS_US
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings, route_filters
 from ingest.contract.tags import Tag
+from ingest.contract.units import prepare as prepare_units
 from ingest.decoders import DECODERS
 from ingest.delivery import Delivery
 from ingest.gateway import Gateway
@@ -173,6 +174,8 @@ class _Daemon:
             else:
                 events.kafka_absent(settings.gateway.spool.after / 1e6)
             profiles = profiles_of(settings, self._tags)
+            if any(one.unit for one in settings.classes) or any(one.unit for one in settings.source):
+                await asyncio.to_thread(prepare_units)  # a second, now rather than at the first conversion
             self._gateway = Gateway(settings, profiles, known.counts(), delivery, events, self._clock)
             self._routes = self._routes.of(settings)
             self._remember(self._gateway)

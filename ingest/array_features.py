@@ -20,10 +20,13 @@ _NO_WAVEFORM = QuarantineError(
     Reason.TYPE, 'an array, and the sensor\'s class is no waveform (kind = "waveform", and [class.waveform])'
 )
 
+# Of a record besides its samples: the sensor, the schema, headers.
+_RECORD_BYTES = 4_096
+
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """What arrays became. wrong: by row of the decoded columns, instead of readings."""
+    """What arrays became. wrong: by row of the decoded columns, instead of readings or of the waveform in `raw`."""
 
     rows: Rows
     raw: list[RawWaveform]
@@ -31,10 +34,15 @@ class Arrays:
 
 
 class ArrayFeatures:
-    """Features by sensor number."""
+    """Features by sensor number.
 
-    def __init__(self, sensors: SensorTable, values: SensorValues) -> None:
+    max_record_bytes: a waveform whose samples would make a larger record is not kept, and its message refused with
+    TOO_LARGE; it has its features all the same.
+    """
+
+    def __init__(self, sensors: SensorTable, values: SensorValues, max_record_bytes: int) -> None:
         self._sensors = sensors
+        self._max_samples = max(0, max_record_bytes - _RECORD_BYTES) // 8
         self._values = values
         self._numbers: dict[int, dict[str, int]] = {}
 
@@ -68,7 +76,11 @@ class ArrayFeatures:
             at += [row] * len(by_name)
             numbers += [beside[name] for name in by_name]
             found += by_name.values()
-            if options.keep_raw:
+            if options.keep_raw and samples.size > self._max_samples:
+                wrong[row] = QuarantineError(
+                    Reason.TOO_LARGE, f"{samples.size} samples, of which a record holds {self._max_samples}"
+                )
+            elif options.keep_raw:
                 raw.append(RawWaveform(self._sensors.names[number], decoded.ts_us[row], rate_hz or 0.0, samples))
         rows = np.array(at, np.intp)
         flags = np.zeros(rows.size, np.uint8) if decoded.flags is None else np.array(decoded.flags, np.uint8)[rows]

@@ -48,6 +48,7 @@ class Batcher:
 
     sensors, values: what is known of sensors and their devices; the connections of a gateway share them, and with them
     the bound on their number: what is new beyond it is refused with OVER_BUDGET.
+    max_payload_bytes, max_record_bytes: of a message, and of a waveform that is kept; what is larger is TOO_LARGE.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Batcher:
         sensors: SensorTable,
         values: SensorValues,
         max_payload_bytes: int,
+        max_record_bytes: int = 900_000,
     ) -> None:
         self.routes = list(routes)
         self._route_names = [*(route.name for route in routes), NO_ROUTE]  # so that route -1 has a name
         self._sensors = sensors
         self._values = values
-        self._arrays = ArrayFeatures(sensors, values)
+        self._arrays = ArrayFeatures(sensors, values, max_record_bytes)
         self._max_payload_bytes = max_payload_bytes
         self._topics = TopicTable(routes, sensors.number_of, sensors.max_sensors)
 

@@ -84,8 +84,8 @@ class Gateway:
         return intake
 
     def _batcher(self, routes: Sequence[Route]) -> Batcher:
-        limit = self._settings.gateway.max_payload_bytes
-        return Batcher(routes, self._sensors, self._values, limit)
+        settings = self._settings.gateway
+        return Batcher(routes, self._sensors, self._values, settings.max_payload_bytes, settings.max_record_bytes)
 
     def reconfigure(self, profiles: Profiles, routes_of: Callable[[str], Sequence[Route]]) -> None:
         """Other routes, units and clocks from the next batch on. What is known of sensors and their times stays."""

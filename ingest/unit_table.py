@@ -84,11 +84,9 @@ class UnitTable:
     def _meet(self, sensor: int, unit: str) -> int:
         """A unit that was not met before at this sensor."""
         if not self._kept_in[sensor]:
-            number = self._number(unit, unit)
-            if self._wrong[number] is None:
-                self._kept_in[sensor] = unit
-        else:
-            number = self._number(unit, self._kept_in[sensor])
+            self._kept_in[sensor] = unit
+        # Equal texts are equal units, also where nobody knows what they mean.
+        number = _SAME if unit == self._kept_in[sensor] else self._number(unit, self._kept_in[sensor])
         if len(self._pairs) > _MAX_PAIRS_PER_SENSOR * len(self._kept_in):
             self._pairs.clear()
         self._pairs[sensor, unit] = number

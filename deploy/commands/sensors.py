@@ -140,16 +140,16 @@ def _listen(settings: Settings, config: Path, listen_s: float) -> SensorHearing:
     from ingest.discover.listen import Listener
 
     hearing = SensorHearing(settings)
-    where = f"{settings.mqtt.host}:{settings.mqtt.port}"
+    where = ", ".join(f"{one.host}:{one.port}" for one in settings.brokers)
 
     async def work() -> float:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        listener = Listener(settings.mqtt, hearing.filters, hearing, SystemClock())
+        listeners = [Listener(one, hearing.filters, hearing, SystemClock()) for one in settings.brokers]
         ERR.print(f"listening   {where} for {listen_s:g} s, Ctrl-C ends it", markup=False)
-        await listener.listen(listen_s, stop, lambda _: None)
-        return listener.seconds
+        await asyncio.gather(*(listener.listen(listen_s, stop, lambda _: None) for listener in listeners))
+        return max(listener.seconds for listener in listeners)
 
     try:
         listened_s = asyncio.run(work())

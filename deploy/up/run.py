@@ -128,7 +128,8 @@ class Run:
         alerts = Alerts(settings.kafka, self._view.say)
         truth = folder / "truth.csv"
         embedded = " (embedded)" if self._plan.simulator else ""
-        self._view.head(f"mqtt        {settings.mqtt.host}:{settings.mqtt.port}{embedded}")
+        brokers = ", ".join(f"{one.host}:{one.port}" for one in settings.brokers)
+        self._view.head(f"mqtt        {brokers}{embedded}")
         self._view.head(f"kafka       {','.join(settings.kafka.bootstrap)}{embedded}")
         for part, port in ports.items():
             self._view.head(f"{part:<11} http://127.0.0.1:{port}/metrics")

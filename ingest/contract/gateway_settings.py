@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ingest.contract.durations import DurationUs
 from ingest.contract.section import Endpoint, Section
+from ingest.contract.units import check_unit
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -86,3 +87,8 @@ class SourceSettings(Section):
     unit: str = ""
     """The unit of the values as they come (UCUM), over what payloads say."""
     clock: ClockSettings = ClockSettings()
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        return check_unit(unit)

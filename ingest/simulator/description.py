@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ingest.contract.durations import DurationUs
-from ingest.contract.errors import QuarantineError
 from ingest.contract.registry import did_you_mean
 from ingest.contract.section import Name, Section, hold_against_registry
-from ingest.contract.sensors import MAX_DEPTH, check_path
+from ingest.contract.sensors import MAX_DEPTH
 from ingest.simulator.faults.catalogue import KINDS
 from ingest.simulator.ranges import Names
-from ingest.simulator.templates import SensorTemplate
+from ingest.simulator.templates import Drawn, Positive, SensorTemplate, check_names
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -37,6 +37,16 @@ class PlantSection(Section):
     """`{prefix}` in topics."""
     sensors: Annotated[int, Field(ge=1, le=2_000_000)] | None = None
     """How many there are, unless told otherwise: for plants that have a range without an end."""
+
+    @field_validator("levels")
+    @classmethod
+    def _names_of_levels(cls, levels: list[str]) -> list[str]:
+        for level in levels:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", level) or level in ("field", "id"):
+                raise ValueError(f"{level!r} is no name of a level: lower case letters, digits and _, not field or id")
+        if len(set(levels)) < len(levels):
+            raise ValueError("a level is named twice")
+        return levels
 
 
 class FaultSection(Section):
@@ -73,7 +83,7 @@ class DutySection(Section):
         "fault": 45 * _SECOND_US,
     }
     """The mean time in each."""
-    next: dict[str, dict[str, Annotated[float, Field(gt=0)]]] = {
+    next: dict[str, Annotated[dict[str, Positive], Field(min_length=1)]] = {
         "idle": {"run": 0.8, "setup": 0.2},
         "run": {"idle": 0.6, "setup": 0.25, "fault": 0.15},
         "setup": {"idle": 0.1, "run": 0.9},
@@ -82,7 +92,7 @@ class DutySection(Section):
     """Weights of what comes after a state; a state that is not named here goes to any other."""
     run: str = "run"
     """The state in which it works."""
-    cycle_s: tuple[float, float] = (6.0, 30.0)
+    cycle_s: tuple[Positive, Positive] = (6.0, 30.0)
     """Time for one part; drawn per machine."""
     load_share: tuple[float, float] = (0.4, 0.7)
     """Share of the cycle under load; drawn per machine."""
@@ -120,7 +130,7 @@ class GroupSection(Section):
     period: Period = _SECOND_US
     jitter: DurationUs = 0
     """A reading is up to so much later than its turn; less than the period."""
-    clock_offset_s: float | tuple[float, float] = 0.0
+    clock_offset_s: Drawn = 0.0
     """How far the devices' clocks are ahead; two numbers: drawn per device."""
     duty: DutySection = DutySection()
     sensors_of: str | None = None
@@ -136,10 +146,7 @@ class GroupSection(Section):
     @classmethod
     def _can_be_paths(cls, machines: list[str]) -> list[str]:
         for one in machines:
-            try:
-                check_path(next(Names.parse(one).round(0)))
-            except QuarantineError as error:
-                raise ValueError(f"no machine can have the path {one!r}: {error.detail}") from error
+            check_names(Names.parse(one))
         if len({one.count("/") for one in machines}) > 1:
             raise ValueError("the paths of a group's machines have equally many levels")
         return machines
@@ -196,8 +203,10 @@ class PlantDescription(Section):
             other = group.get("sensors_of")
             if other is not None and "sensor" in group:
                 raise ValueError(f"group {group.get('name')!r} has sensors_of and sensors of its own")
-            if other is not None and "sensor" not in by_name.get(other, {}):
-                raise ValueError(f"sensors_of: no group with sensors is called {other!r}{did_you_mean(other, by_name)}")
+            if other is not None and (not isinstance(other, str) or "sensor" not in by_name.get(other, {})):
+                raise ValueError(
+                    f"sensors_of: no group with sensors is called {other!r}{did_you_mean(str(other), by_name)}"
+                )
             found.append(group if other is None else {**group, "sensor": by_name[other]["sensor"]})
         return found
 

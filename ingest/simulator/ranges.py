@@ -91,6 +91,11 @@ class Names:
         return map("".join, product(*choices))
 
     @property
+    def words(self) -> list[str]:
+        """What varies, each once: what has to be checked besides the first name."""
+        return [word for choice in self._choices[1::2] if not isinstance(choice, int) for word in choice]
+
+    @property
     def glob(self) -> str:
         """A path pattern that fits all names, `*` for what varies.
 
@@ -106,6 +111,8 @@ def _alternatives(body: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in body.split(","))
     if not all(words):
         raise ValueError(f"{{{body}}} is neither a range like {{01..12}} nor a choice like {{press,saw}}")
-    if len(set(words)) != len(words):
+    if len(set(words)) < len(words):
         raise ValueError(f"{{{body}}} names something twice")
+    if "/" in body:
+        raise ValueError(f"{{{body}}}: a choice is within a level")
     return words

@@ -17,10 +17,19 @@ _MS_US = 1_000
 
 Kind = Literal["gauge", "counter", "bool", "enum", "waveform"]
 Reporting = Literal["periodic", "on-change"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
+Finite = Annotated[float, Field(ge=-1e15, le=1e15)]
 Drawn = Finite | tuple[Finite, Finite]
 """A number for all, or two between which each sensor draws its own."""
+
+
+def check_names(names: Names) -> None:
+    """Raises ValueError for names that no sensor can have."""
+    for one in (next(names.round(0)), *names.words):
+        try:
+            check_path(one)
+        except QuarantineError as error:
+            raise ValueError(f"no sensor can be called {one!r}: {error.detail}") from error
 
 
 class NoiseSection(Section):
@@ -28,7 +37,7 @@ class NoiseSection(Section):
 
     kind: Literal["normal", "lognormal", "uniform"] = "normal"
     sigma: Positive | None = None
-    share: Positive | None = None
+    share: Annotated[float, Field(gt=0, le=2)] | None = None
 
     @model_validator(mode="after")
     def _one_size(self) -> NoiseSection:
@@ -147,10 +156,7 @@ class SensorTemplate(Section):
             raise ValueError("a machine's sensors cannot be without an end")
         if names.per_round > 10_000:
             raise ValueError("a machine has at most 10,000 sensors of one sort")
-        try:
-            check_path(next(names.round(0)))
-        except QuarantineError as error:
-            raise ValueError(f"no sensor can have this name: {error.detail}") from error
+        check_names(names)
         if "/" in name:
             raise ValueError("a sensor's name is one level of its path")
         return name

@@ -1,54 +1,69 @@
 """`make bench`: measure, print a table, write bench.json.
 
-The product and its baseline take turns in one run, five times each, and medians are compared: the machine's speed
-drifts, but it drifts for both.
+What is ours and what it is held against take turns in one run, five times each, and medians are compared: the machine's
+speed drifts, but it drifts for all.
 """
 
 import argparse
 import shutil
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import gateway, worker
+from tests.bench import decoders, gateway_load, gateway_outage, worker
 from tests.bench.daemon import REPOSITORY
-from tests.bench.measure import Figure, write_report
+from tests.bench.measure import Figure, print_table, write_report
+from tests.bench.turns import Say
 
 RUNS = 5
 
-Measure = Callable[[], float]
+PARTS: dict[str, Callable[[argparse.Namespace, Say], list[Figure]]] = {
+    "gateway": lambda options, say: gateway_load.full_rate(options.runs, say),
+    "offered": lambda options, say: gateway_load.offered(options.runs, say),
+    "throughput": lambda options, say: gateway_load.throughput(options.runs, say),
+    "outage": lambda options, say: gateway_outage.outage(options.outage_s, say),
+    "decoders": lambda options, say: decoders.per_reading(options.runs, say),
+    "worker": lambda options, say: worker.per_reading(options.runs, say),
+}
 
-FIGURES: list[tuple[str, str, Measure, Measure]] = [
-    ("gateway_cpu_us_per_message", "µs", gateway.measure_product, gateway.measure_baseline),
-    ("worker_cpu_us_per_reading", "µs", worker.measure_product, worker.measure_baseline),
-]
 
-
-def compare(console: Console, name: str, unit: str, ours: Measure, theirs: Measure, runs: int) -> Figure:
-    """Ours and the usual way in turn; the medians."""
-    values: list[float] = []
-    baselines: list[float] = []
-    for number in range(1, runs + 1):
-        values.append(ours())
-        baselines.append(theirs())
-        console.print(f"{name} run {number}/{runs}: {values[-1]:.3g} {unit}, the usual way {baselines[-1]:.3g} {unit}")
-    return Figure.cost(name, statistics.median(values), unit, statistics.median(baselines))
+def parse() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each; the median counts (default: 5)")
+    parser.add_argument(
+        "--outage-s",
+        type=float,
+        default=gateway_outage.OUTAGE_S,
+        help="how long Kafka is away, once (default: 60; more than 5)",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where to write the figures (default: bench.json; nowhere with --only)"
+    )
+    options = parser.parse_args()
+    if options.runs < 1 or options.outage_s <= gateway_outage.SETTLED_AFTER_S:
+        parser.error("--runs is at least 1, --outage-s more than 5")
+    return options
 
 
 def main() -> int:
     """Measure what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="of each; the median counts (default: 5)")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "bench.json", help="where to write the figures")
-    options = parser.parse_args()
+    options = parse()
     if shutil.which("mosquitto") is None and not Path("/usr/sbin/mosquitto").exists():
         print("make bench needs Mosquitto: apt-get install mosquitto", file=sys.stderr)
         return 1
     console = Console(stderr=True, highlight=False)
-    write_report([compare(console, *figure, options.runs) for figure in FIGURES], options.out)
+    figures = [figure for part in options.only or PARTS for figure in PARTS[part](options, console.print)]
+    out: Path | None = options.out or (None if options.only else REPOSITORY / "bench.json")
+    if out is None:
+        print_table(figures)
+    else:
+        write_report(figures, out)
     return 0
 
 

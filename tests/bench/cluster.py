@@ -79,8 +79,8 @@ def create_topic(bootstrap: str, topic: str) -> None:
     Producer({"bootstrap.servers": bootstrap}).list_topics(topic, timeout=METADATA_DEADLINE_S)
 
 
-def wait_records(bootstrap: str, topic: str, at_least: int, deadline_s: float = 120.0) -> None:
-    """Wait until the topic has had so many records, asking Kafka: for who does not say what it has produced."""
+def wait_records(bootstrap: str, topic: str, at_least: int, deadline_s: float = 120.0) -> int:
+    """Wait until the topic has had so many records, and return how many: for who does not say what it produced."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "count"})
     partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
     until = time.monotonic() + deadline_s
@@ -89,6 +89,7 @@ def wait_records(bootstrap: str, topic: str, at_least: int, deadline_s: float = 
             if time.monotonic() > until:
                 raise RuntimeError(f"{have} records in {topic}, {at_least} wanted")
             time.sleep(POLL_S)
+        return int(have)
     finally:
         consumer.close()
 

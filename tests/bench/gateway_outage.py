@@ -1,16 +1,14 @@
 """Kafka falls silent under load: the gateway's memory, and whether all is acknowledged from the spool meanwhile."""
 
 import math
-import subprocess
 import time
 from dataclasses import dataclass
 
 from tests.bench.cluster import cluster, create_topic
-from tests.bench.daemon import REPOSITORY
-from tests.bench.gateways import KAFKA_TOPIC, PRODUCED, Load, publisher_command
+from tests.bench.gateways import KAFKA_TOPIC, PRODUCED, Load, publishing
 from tests.bench.measure import Figure
 from tests.bench.mosquitto import mosquitto
-from tests.bench.product import Product, product
+from tests.bench.product import Product, product, wait_for
 from tests.bench.turns import Say
 
 OUTAGE_S = 60.0
@@ -49,21 +47,19 @@ def kafka_away(outage_s: float = OUTAGE_S, rate_per_s: int = PER_S) -> Outage:
     load = Load(before + round(rate_per_s * outage_s), rate_per_s=rate_per_s)
     with mosquitto() as mqtt, cluster() as kafka:
         create_topic(kafka.bootstrap, KAFKA_TOPIC)
-        with product("gateway", kafka.bootstrap, mqtt) as gateway:
-            publishing = subprocess.Popen(publisher_command(mqtt, load), cwd=REPOSITORY)
+        with product("gateway", kafka.bootstrap, mqtt) as gateway, publishing(mqtt, load) as publisher:
             try:
                 gateway.wait_total(PRODUCED, before)
                 kafka.fall_silent()
                 memory_mib = _watch(gateway, outage_s)
-                if publishing.wait(CATCH_UP_DEADLINE_S):
+                if publisher.wait(CATCH_UP_DEADLINE_S):
                     raise RuntimeError("the publisher failed")
                 gateway.wait_total(ACKNOWLEDGED, load.messages, CATCH_UP_DEADLINE_S)
                 outage = Outage(memory_mib, int(gateway.total(SPOOLED)), load.messages - before)
             finally:
                 kafka.speak()
-                publishing.kill()
-                publishing.wait()
-            gateway.wait_until(lambda: gateway.total(BACKLOG) == 0, DRAIN_DEADLINE_S)
+                publisher.kill()
+            wait_for(lambda: -gateway.total(BACKLOG), 0, DRAIN_DEADLINE_S)
             return outage
 
 
@@ -83,9 +79,9 @@ def outage(outage_s: float, say: Say) -> list[Figure]:
     if seen.spooled < math.floor(seen.offered * 0.9):
         raise RuntimeError(f"only {seen.spooled} of {seen.offered} messages went to the spool")
     unit = f"MiB in {outage_s:g} s at {PER_S:,} messages/s"
+    first, most, last = seen.memory_mib[0], max(seen.memory_mib), seen.memory_mib[-1]
     say(
-        f"gateway without Kafka for {outage_s:g} s: {seen.memory_mib[0]:.0f} MiB after {SETTLED_AFTER_S:g} s, at most "
-        f"{max(seen.memory_mib):.0f}, {seen.memory_mib[-1]:.0f} at the end; all acknowledged, {seen.spooled:,} messages "
-        "from the spool"
+        f"gateway without Kafka for {outage_s:g} s: {first:.0f} MiB after {SETTLED_AFTER_S:g} s, at most {most:.0f}, "
+        f"{last:.0f} at the end; all acknowledged, {seen.spooled:,} messages from the spool"
     )
     return [Figure("gateway_peak_memory_growth_mib_kafka_away", seen.growth_mib, unit)]

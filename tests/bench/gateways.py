@@ -3,14 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.bench.cluster import create_topic, mock_cluster, wait_records
 from tests.bench.daemon import REPOSITORY, Daemon
 from tests.bench.mosquitto import mosquitto
-from tests.bench.product import Product, product
+from tests.bench.product import Product, product, wait_for
 from tests.bench.raw_publisher import PRESSES_PER_LINE
 
 KAFKA_TOPIC = "readings"
@@ -21,32 +21,28 @@ PRODUCED = "millstream_gateway_messages_produced_total"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """So many messages, at `rate_per_s` or as fast as the broker takes them."""
+    """So many messages, at `rate_per_s` or as fast as the broker takes them; the first `warm_up` are not counted."""
 
     messages: int
     qos: int = 1
     rate_per_s: float | None = None
+    warm_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """cpu_us: of the gateway's process, per message, from READY until Kafka has all. per_s: messages, all in all."""
+    """cpu_us: of the gateway's process, per message, until Kafka has all. per_s: messages, from the first to then."""
 
     cpu_us: float
     per_s: float
 
 
-def publish_apart(mqtt: str, load: Load) -> None:
+def publishing(mqtt: str, load: Load) -> subprocess.Popen[bytes]:
     """Publish from a process of its own: in this one it would hold up the reader of progress lines."""
-    subprocess.run(publisher_command(mqtt, load), cwd=REPOSITORY, check=True)
-
-
-def publisher_command(mqtt: str, load: Load) -> list[str]:
-    """What publishes a load."""
     said = ["--mqtt", mqtt, "--count", str(load.messages), "--sensors", str(SENSORS), "--qos", str(load.qos)]
     if load.rate_per_s is not None:
         said += ["--rate", str(load.rate_per_s)]
-    return [sys.executable, "-m", "tests.bench.raw_publisher", *said]
+    return subprocess.Popen([sys.executable, "-m", "tests.bench.raw_publisher", *said], cwd=REPOSITORY)
 
 
 @contextmanager
@@ -60,25 +56,19 @@ def brokers() -> Iterator[tuple[str, str]]:
 def stock(load: Load) -> Cost:
     """paho's loop and one `send` per message."""
     with brokers() as (mqtt, kafka), _baseline("gateway_stock", mqtt, kafka, load) as gateway:
-        before_s, began_s = gateway.cpu_seconds(), time.monotonic()
-        publish_apart(mqtt, load)
-        gateway.wait_count("produced", load.messages)
-        return _cost(gateway.cpu_seconds() - before_s, began_s, load)
+        return _under(load, mqtt, lambda count: gateway.wait_count("produced", count), gateway.cpu_seconds)
 
 
 def mq_bridge(load: Load) -> Cost:
     """The bridge with a Rust core. It says nothing of what it does, so Kafka is asked."""
     with brokers() as (mqtt, kafka), _baseline("gateway_mq_bridge", mqtt, kafka, load) as gateway:
-        before_s, began_s = gateway.cpu_seconds(), time.monotonic()
-        publish_apart(mqtt, load)
-        wait_records(kafka, KAFKA_TOPIC, load.messages)
-        return _cost(gateway.cpu_seconds() - before_s, began_s, load)
+        return _under(load, mqtt, lambda count: wait_records(kafka, KAFKA_TOPIC, count), gateway.cpu_seconds)
 
 
 def millstream(load: Load) -> Cost:
     """Our gateway: one process, all topics."""
     with brokers() as (mqtt, kafka), product("gateway", kafka, mqtt) as gateway:
-        return _under(load, mqtt, [gateway])
+        return _under_ours(load, mqtt, [gateway])
 
 
 def millstream_shared(load: Load, processes: int) -> Cost:
@@ -90,7 +80,7 @@ def millstream_shared(load: Load, processes: int) -> Cost:
             settings = {"GATEWAY__INSTANCES": str(processes), "GATEWAY__INSTANCE": str(number)}
             one = product("gateway", kafka, mqtt, lines=lines, settings=settings)
             gateways.append(all_of_them.enter_context(one))
-        return _under(load, mqtt, gateways)
+        return _under_ours(load, mqtt, gateways)
 
 
 @contextmanager
@@ -101,12 +91,26 @@ def _baseline(name: str, mqtt: str, kafka: str, load: Load) -> Iterator[Daemon]:
         yield daemon
 
 
-def _under(load: Load, mqtt: str, gateways: Sequence[Product]) -> Cost:
-    before_s, began_s = sum(one.cpu_seconds() for one in gateways), time.monotonic()
-    publish_apart(mqtt, load)
-    gateways[0].wait_until(lambda: sum(one.total(PRODUCED) for one in gateways) >= load.messages)
-    return _cost(sum(one.cpu_seconds() for one in gateways) - before_s, began_s, load)
+def _under_ours(load: Load, mqtt: str, gateways: Sequence[Product]) -> Cost:
+    def produced(at_least: int) -> int:
+        return wait_for(lambda: sum(one.total(PRODUCED) for one in gateways), at_least)
+
+    return _under(load, mqtt, produced, lambda: sum(one.cpu_seconds() for one in gateways))
 
 
-def _cost(cpu_s: float, began_s: float, load: Load) -> Cost:
-    return Cost(cpu_s / load.messages * 1e6, load.messages / (time.monotonic() - began_s))
+def _under(load: Load, mqtt: str, produced: Callable[[int], int], cpu_seconds: Callable[[], float]) -> Cost:
+    """produced: waits until so many messages are in Kafka; returns how many are."""
+    before_s, began_s = cpu_seconds(), time.monotonic()
+    with publishing(mqtt, load) as publisher:
+        try:
+            uncounted = produced(load.warm_up) if load.warm_up else 0
+            if load.warm_up:
+                before_s = cpu_seconds()
+            # To ask how far it is costs a gateway CPU, too.
+            if publisher.wait():
+                raise RuntimeError("the publisher failed")
+        finally:
+            publisher.kill()
+    produced(load.messages)
+    took_s = time.monotonic() - began_s
+    return Cost((cpu_seconds() - before_s) / (load.messages - uncounted) * 1e6, load.messages / took_s)

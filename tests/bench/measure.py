@@ -17,7 +17,7 @@ from tests.bench.daemon import Daemon, DaemonError, cpu_seconds
 
 __all__ = ["Daemon", "DaemonError", "Figure", "cpu_seconds", "median_of", "print_table", "write_report"]
 
-PACKAGES = ("paho-mqtt", "aiokafka", "numpy", "numba", "river", "pyarrow", "msgspec")
+PACKAGES = ("paho-mqtt", "aiokafka", "numpy", "numba", "river", "pyarrow", "msgspec", "mq-bridge")
 SIGNIFICANT_DIGITS = 3  # shared cores: the fourth digit is noise
 
 

@@ -33,6 +33,16 @@ partitions = {partitions}
 """
 
 
+def wait_for(number: Callable[[], float], at_least: int, deadline_s: float = DEADLINE_S) -> int:
+    """Wait until a number is large enough; returns it."""
+    until_s = time.monotonic() + deadline_s
+    while not (found := number()) >= at_least:
+        if time.monotonic() > until_s:
+            raise DaemonError(f"{at_least} wanted, {found} after {deadline_s:g} s")
+        time.sleep(POLL_S)
+    return int(found)
+
+
 class Product:
     """One of our daemons as a process."""
 
@@ -47,22 +57,16 @@ class Product:
         return memory_mib(self._process.pid)
 
     def wait_ready(self) -> None:
-        self.wait_until(lambda: self._get("/readyz") is not None)
+        wait_for(lambda: self._get("/readyz") is not None, True)
 
-    def wait_total(self, metric: str, at_least: int, deadline_s: float = DEADLINE_S) -> None:
-        """Wait until a counter's sum over its labels has reached a number."""
-        self.wait_until(lambda: self.total(metric) >= at_least, deadline_s)
-
-    def wait_until(self, condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-        """Wait for something that the daemon is asked for."""
-        until_s = time.monotonic() + deadline_s
-        while not condition():
-            if self._process.poll() is not None or time.monotonic() > until_s:
-                raise DaemonError(f"a daemon ended or did not get there: {self._process.args!r}")
-            time.sleep(POLL_S)
+    def wait_total(self, metric: str, at_least: int, deadline_s: float = DEADLINE_S) -> int:
+        """Wait until a metric's sum over its labels has reached a number; returns the sum."""
+        return wait_for(lambda: self.total(metric), at_least, deadline_s)
 
     def total(self, metric: str) -> float:
-        """A metric's sum over its labels; NaN if the daemon does not answer."""
+        """A metric's sum over its labels; NaN if the daemon does not answer. Raises DaemonError if it has ended."""
+        if self._process.poll() is not None:
+            raise DaemonError(f"a daemon ended: {self._process.args!r}")
         page = self._get("/metrics")
         if page is None:
             return float("nan")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 PRESSES_PER_LINE = 20
 CHUNK_MESSAGES = 500
-CHUNKS_PER_S = 50  # at a given rate: smooth enough for a linger of 20 ms
+CHUNKS_PER_S = 500  # at a given rate: many sensors, each with its own moment
 READING_INTERVAL_MS = 1_000
 # Packet ids are 16 bits and must not come round while one is still unacknowledged.
 MAXIMUM_UNACKNOWLEDGED = 60_000

@@ -6,7 +6,9 @@ import sys
 from tests.bench.cluster import create_topic, mock_cluster
 from tests.bench.daemon import REPOSITORY, Daemon
 from tests.bench.feed import feed_json
+from tests.bench.measure import Figure
 from tests.bench.product import product
+from tests.bench.turns import Say, in_turn, median
 
 KAFKA_TOPIC = "readings"
 READINGS = 50_000
@@ -56,3 +58,11 @@ def measure_product(
             _feed_apart(kafka, readings, sensors, warm_up)
             worker.wait_total("millstream_worker_readings_total", warm_up + readings)
             return (worker.cpu_seconds() - before_s) / readings * 1e6
+
+
+def per_reading(runs: int, say: Say) -> list[Figure]:
+    """µs of CPU per reading."""
+    name = "worker_cpu_us_per_reading"
+    costs = in_turn(f"{name} µs", {"ours": measure_product, "stock": measure_baseline}, float, runs, say)
+    ours, usual = (median(costs[way], float) for way in costs)
+    return [Figure.cost(name, ours, "µs", usual)]

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.contract.errors import Reason
 from tests.deployment.plant import PlantUnderTest
 from tests.faults.stream import Sender
 from tests.faults.tap import Tap
@@ -33,6 +36,30 @@ class Site:
     def fail_at(self, failpoints: str) -> None:
         """Failpoints of the next lives; "" for none."""
         self.plant.environment["MILLSTREAM_FAILPOINTS"] = failpoints
+
+    def configure(self, routes: str, classes: str = "") -> None:
+        """The next lives have these routes instead of the demo's, and these classes before its own; TOML."""
+        before, _, rest = self.plant.config.read_text().partition("[[route]]")
+        _, found, after = rest.partition("[[class]]")
+        self.plant.config.write_text(before + routes + classes + found + after)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the gateway's process."""
+        size: int = psutil.Process(self.plant.gateway.pid).memory_info().rss
+        return size
+
+    @property
+    def cpu_s(self) -> float:
+        """What the gateway's process has worked so far, in all its threads."""
+        times = psutil.Process(self.plant.gateway.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def quarantined(self) -> dict[str, int]:
+        """How many messages the gateway says that it set aside, by reason; none for a reason nobody knows."""
+        found = {reason.value: self.plant.gateway_metric("messages_quarantined_total", reason=reason) for reason in Reason}
+        assert sum(found.values()) == self.plant.gateway_metric("messages_quarantined_total")
+        return {reason: int(count) for reason, count in found.items() if count}
 
     def without_kafka(self, *, spool_after: str = "200ms") -> None:
         """The next lives find nobody at Kafka's address."""
@@ -71,6 +98,14 @@ class Site:
         )
         self.plant.check_ledger()
         self.tap.assert_in_order()
+
+    def assert_pages_parse(self, *, worker: bool = True) -> None:
+        """Every page of metrics is readable for a machine."""
+        pages = [(self.plant.gateway_port, "/metrics")]
+        if worker:
+            pages += [(self.plant.worker_port, "/metrics"), (self.plant.worker_port, "/metrics/sensors")]
+        for port, path in pages:
+            assert list(text_string_to_metric_families(self.plant.page(port, path)))
 
 
 @pytest.fixture

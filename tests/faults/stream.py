@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from struct import pack
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.deployment.logs import read_readings
+from tests.bench.raw_publisher import MAXIMUM_UNACKNOWLEDGED, Acknowledged, connect, packet
+from tests.deployment.logs import read_readings, read_topic
 from tests.servers.waiting import wait_until
 
 FIRST_US = 1_700_000_000_000_000
@@ -51,6 +53,26 @@ class Sender:
         for one in [self._client.publish(topic, payload, qos=1, retain=retain) for topic, payload in messages]:
             one.wait_for_publish(60)
             assert one.is_published()
+
+
+def send_quickly(port: int, messages: Iterable[tuple[bytes, bytes]]) -> int:
+    """Send messages of QoS 1 on a bare socket, for floods; returns how many when the broker has them."""
+    sent = 0
+    with connect("127.0.0.1", port) as connection:
+        acknowledged = Acknowledged(connection)
+        for topic, payload in messages:
+            acknowledged.wait(sent - MAXIMUM_UNACKNOWLEDGED + 1)
+            body = pack(">H", len(topic)) + topic + pack(">H", sent % MAXIMUM_UNACKNOWLEDGED + 1) + payload
+            connection.sendall(packet(0x32, body))
+            sent += 1
+        acknowledged.wait(sent)
+        connection.sendall(b"\xe0\x00")
+    return sent
+
+
+async def reasons_in_quarantine(kafka: str, topic: str) -> list[tuple[bytes, str]]:
+    """(MQTT topic, reason) of all that was set aside."""
+    return [(one.headers["topic"], one.headers["reason"].decode()) for one in await read_topic(kafka, topic)]
 
 
 async def numbers_in_log(kafka: str, topic: str) -> Counter[int]:

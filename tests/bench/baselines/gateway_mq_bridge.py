@@ -4,7 +4,7 @@ python -m tests.bench.baselines.gateway_mq_bridge --mqtt host:port --kafka host:
     --filter 'f/#' --qos 1
 
 At QoS 1 its PUBACK leaves after Kafka has confirmed, as ours does. It does less: a payload goes through unread, and the
-record does not say which MQTT topic it came from (its key is an id of the bridge's own, so sensors are not kept together).
+record does not say which MQTT topic it came from (its key is an id of the bridge's own: sensors are not kept together).
 """
 
 import argparse

@@ -78,7 +78,8 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "options that fight": (
         'options = { time = "value" }\n',
-        "3: route.1.options: decoder json: options: value, time and quality (and unit, rate_hz, name) must be different fields",
+        "3: route.1.options: decoder json: options: value, time and quality (and unit, rate_hz, name) must be "
+        "different fields",
     ),
     "no values": (
         "options = { values = [] }\n",

@@ -9,7 +9,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ingest.topic_table import Route
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
@@ -19,6 +18,7 @@ from ingest.gateway import Gateway
 from ingest.gateway_events import GatewayEvents
 from ingest.packets import Burst
 from ingest.profiles import Profiles
+from ingest.topic_table import Route
 
 NOW_US = 1_700_000_000_000_000
 READINGS, QUARANTINE = "millstream.readings", "millstream.quarantine"

@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.contract.errors import StopError
+from ingest.contract.readings import Flag
 from ingest.contract.wire import Kind, decode_readings, envelope_of
 from ingest.decoders import Decoded, Messages
+from ingest.decoders.base import Drop, Dropped, Request
+from ingest.delivery import Outcome
 from ingest.packets import Burst
 from tests.unit.ingest.gateways import NOW_US, QUARANTINE, READINGS, Bench, Write, turn
 
@@ -300,3 +303,68 @@ async def test_unready_says_what_is_wrong() -> None:
         "not connected to the MQTT broker",
         "the disk is full",
     ]
+
+
+# --- what batches bring besides readings -----------------------------------------------------------------------------
+
+
+async def test_a_spooled_batch_is_acknowledged_and_counted_as_spooled() -> None:
+    bench = Bench()
+    bench.receive(b"01")
+    await turn()
+    bench.log.writes[0].confirm(Outcome.SPOOLED)
+    await turn()
+    assert bench.link.acknowledged == [(1, b"01")]
+    assert bench.total("messages_spooled_total") == 1
+    assert bench.total("messages_produced_total") == 0
+    assert bench.total("messages_in_flight") == 0
+
+
+class Asking:
+    """A decoder that wants something published for every message."""
+
+    names_fields = False
+
+    def decode(self, messages: Messages) -> Decoded:
+        count = len(messages.payloads)
+        return Decoded(
+            dropped=[Dropped(at, Drop.CONTROL) for at in range(count)], requests=[Request("ask", b"?")] * count
+        )
+
+
+async def test_a_decoders_request_goes_to_the_broker_that_its_message_came_from() -> None:
+    bench = Bench(decoder=Asking())
+    bench.receive(b"01")
+    await turn()
+    assert bench.link.published == [("ask", b"?")]
+    assert bench.link.acknowledged == [(1, b"01")]
+    assert bench.total("messages_dropped_total") == 1
+    bench.link.is_up = False
+    bench.receive(b"02")
+    await turn()
+    assert bench.total("requests_total") == 2
+
+
+async def test_reading_stops_when_too_many_bytes_are_in_flight() -> None:
+    bench = Bench(max_in_flight_bytes=2**20, receive_maximum=1_000)
+    for mid in range(3):
+        bench.intake.received(Burst([b"f/a/x"], [b'{"value":1}'], [0x32], [mid.to_bytes(2, "big")], 400_000))
+    assert not bench.link.reading
+    await turn()
+    for write in bench.log.writes[:2]:
+        write.confirm()
+    await turn()
+    assert bench.link.reading
+
+
+async def test_a_quarantine_record_says_how_its_message_came() -> None:
+    bench = Bench(max_batch=2)
+    bench.clock.us = NOW_US + 7
+    bench.intake.received(
+        Burst([b"f/a/x"] * 2, [b'{"value":1}', b"?"], [0x32, 0x3B], [b"01", b"02"])  # retained, sent again
+    )
+    await turn()
+    (record,) = next(write for write in bench.log.writes if write.topic == QUARANTINE).records
+    headers = dict(record.headers)
+    assert (headers["arrival"], headers["position"]) == (b"%d" % (NOW_US + 7), b"1")
+    assert int(headers["flags"]) == Flag.RETAINED | Flag.REDELIVERED

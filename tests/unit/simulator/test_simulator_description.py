@@ -1,9 +1,42 @@
 """What is wrong with a description is said with its line, all of it at once."""
 
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest.contract.errors import SettingsError
 from ingest.simulator.description_file import parse_plant
+from ingest.simulator.feed import Feed
+from ingest.simulator.plant import Plant
+from tests.unit.simulator.reading_back import FOLDER, OURS, START_US
+
+Place = tuple[Any, ...]
+
+
+def places(node: Any, above: Place = ()) -> Iterator[Place]:
+    """Of all values in a document."""
+    for key, one in node.items() if isinstance(node, dict) else enumerate(node):
+        yield (*above, key)
+        if isinstance(one, dict | list):
+            yield from places(one, (*above, key))
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
 
 GOOD = """
 [plant]
@@ -50,7 +83,12 @@ def test_all_mistakes_are_said_at_once_each_with_its_line() -> None:
         ('levels = ["site", "machine", "quantity"]', "", 5, "have 3 levels, but plant.levels names 5"),
         ('"demo/press-{1..3}"', '"demo/press-{3..1}"', 7, "goes backwards"),
         ('"demo/press-{1..3}"', '["demo/press", "demo/a/b"]', 7, "equally many levels"),
-        ('"demo/press-{1..3}"', '"demo/+"', 7, "no machine can have the path"),
+        ('"demo/press-{1..3}"', '"demo/+"', 7, "no sensor can be called 'demo/+'"),
+        ('"demo/press-{1..3}"', '"demo/{press,+}"', 7, "no sensor can be called '+'"),
+        ('"demo/press-{1..3}"', '"demo/{press,a/b}"', 7, "a choice is within a level"),
+        ('["site", "machine"', '["Site", "machine"', 3, "'Site' is no name of a level"),
+        ('["site", "machine"', '["machine", "machine"', 3, "named twice"),
+        ('name = "presses"', 'name = "presses"\nduty = { next = { run = {} } }', 7, "at least 1 item"),
         ('name = "force"', 'name = "a/b"', 10, "one level of its path"),
         ('name = "force"', 'name = "n-{1..}"', 10, "without an end"),
         ('name = "force"', 'name = "force"\nkind = "bool"', 9, "`base` is for gauges; 'force' is a bool"),
@@ -113,3 +151,41 @@ def test_sensors_of_another_group() -> None:
     assert plant.group[1].sensor == plant.group[0].sensor
     (found,) = problems(GOOD + more.replace('"presses"', '"pressed"'))
     assert "no group with sensors is called 'pressed' (did you mean \"presses\"?)" in found
+
+
+# --- whatever is written ---------------------------------------------------------------------------------------------
+
+PLACES = [
+    (name, place) for name in OURS for place in places(tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8")))
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    at=st.sampled_from(PLACES),
+    value=st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["0s", "1ms", "{1..}", "{a,b}", "x/{1..3}", "senml", "plain", "waveform", "enum"])
+    | st.lists(st.floats(-5, 5), max_size=3)
+    | st.dictionaries(st.sampled_from(["sigma", "run", "low", "kind"]), st.floats(-5, 5), max_size=2),
+)
+def test_whatever_is_written_there_is_a_mistake_or_a_plant(at: tuple[str, Place], value: object) -> None:
+    name, place = at
+    data = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
+    node: Any = data
+    for key in place[:-1]:
+        node = node[key]
+    if value is None:
+        del node[place[-1]]
+    else:
+        node[place[-1]] = value
+    try:
+        described = parse_plant("\n".join(f"{key} = {toml(one)}" for key, one in data.items()), name)
+        plant = Plant(described, 1, START_US, sensors=20)
+        messages = Feed(plant).advance(START_US + 20_000)
+    except (SettingsError, ValueError):
+        return
+    assert all(one.payload for one in messages)
