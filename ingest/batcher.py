@@ -15,7 +15,7 @@ from ingest.batch import Batch, Block, Refused
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.decoders import Decoded, Messages, Rejected
-from ingest.decoders.base import Drop
+from ingest.decoders.base import ByException, Drop
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
 from ingest.profiles import Profiles
 from ingest.rows import Rows, merge
@@ -24,6 +24,7 @@ from ingest.sensor_values import SensorValues
 from ingest.topic_table import Route, TopicTable
 
 NO_ROUTE = "none"
+_ON_CHANGE = int(Flag.ON_CHANGE)
 _WRONG_CLOCK = QuarantineError(Reason.CLOCK, "the device's clock is too far off")
 
 
@@ -125,6 +126,8 @@ class Batcher:
             sensor = self._sensors_by_field(run, decoded, message)
         else:
             sensor = self._sensors_by_topic(run, message)
+        if isinstance(route.decoder, ByException):
+            decoded.flags = [flags | _ON_CHANGE for flags in decoded.flags or [0] * message.size]
         value, wrong = self._values.take(decoded, sensor)
         for row, error in wrong.items():
             run.reject(int(message[row]), error)

@@ -74,7 +74,8 @@ class ClassSettings(Section):
     match: Annotated[list[str], Field(min_length=1)]
     """Path patterns: `*` within a level, `**` over levels."""
     kind: Kind = Kind.GAUGE
-    reporting: Reporting = Reporting.PERIODIC
+    reporting: Reporting | None = None
+    """When its sensors send. Default: as their source does, on change for Sparkplug B, else periodically."""
     unit: str = ""
     """UCUM: Cel, bar, mm/s, 1/min."""
     armed: bool | None = None

@@ -22,6 +22,8 @@ from ingest.contract.wire import SCHEMA_MAJOR, SCHEMA_VERSION
 
 MAX_KEPT_BYTES = 65_536
 _MAX_DETAIL = 500
+# Of the longest topic and of a payload, as much as is kept, fill the smallest record that can be set: not a third time.
+_MAX_KEY_BYTES = 1_024
 _REPLAYED = b"replayed"
 
 
@@ -42,12 +44,13 @@ def quarantine_record(
     origin: the MQTT topic, or `topic/partition/offset` of a Kafka record. position: its place among those of the same
     source and arrival time. flags: `Flag.RETAINED` and `Flag.REDELIVERED`, as far as the broker said so. Headers:
     schema, topic (the origin), route, reason, detail, size (bytes), digest (BLAKE2b-128, hex; of all that was
-    received), source, arrival, position, flags. The key is the origin, so that one noisy sensor fills one partition.
+    received), source, arrival, position, flags. The key is the origin's first KiB, so that one noisy sensor fills one
+    partition.
     """
-    key = origin[:MAX_KEPT_BYTES]
+    key = origin[:_MAX_KEY_BYTES]
     headers = [
         ("schema", SCHEMA_VERSION.encode()),
-        ("topic", key),
+        ("topic", origin[:MAX_KEPT_BYTES]),
         ("route", route.encode()),
         ("reason", error.reason.encode()),
         ("detail", error.detail[:_MAX_DETAIL].encode(errors="replace")),

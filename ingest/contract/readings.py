@@ -36,6 +36,8 @@ class Flag(IntFlag):
     """Read anew from quarantine, after the settings were mended."""
     CLOCK_CORRECTED = 32
     """The device's clock was wrong; `ts_us` is its time plus the offset that was estimated."""
+    ON_CHANGE = 64
+    """Its source sends when a value changes: the last one holds until the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,7 +30,8 @@ class WaveformOptions(Section):
     min_samples: int = Field(64, ge=8)
     """Shorter waveforms are quarantined: they carry no statistics."""
     keep_raw: bool = False
-    """Whether the samples themselves go to the waveforms topic: as many as fit into `gateway.max_record_bytes`."""
+    """Whether the samples themselves go to the waveforms topic; not those that a record (`gateway.max_record_bytes`)
+    cannot hold: they leave a stub in quarantine."""
 
     @field_validator("features")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,3 +137,10 @@ class Remembering(Protocol):
     def restore(self, snapshot: bytes) -> None:
         """Remember again, in place of what is remembered now. Raises ValueError for what it did not write."""
         ...
+
+
+@runtime_checkable
+class ByException(Protocol):
+    """A decoder of a format that is sent when a value changes, not every so often: `reporting` says so."""
+
+    reporting: ClassVar[str]

@@ -176,7 +176,7 @@ def judge_held(
     for at in range(class_of.size):
         limit = limits[class_of[at]]
         row = sensors[at]
-        if limit["on_change"] == 0 or row["holds"] == 0:
+        if row["on_change"] == 0 or row["holds"] == 0:
             continue
         idle_us = max(0, now_us - row["last_now_us"])
         if idle_us == 0 or idle_us > limit["staleness_us"]:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import RuleSettings
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
-from ingest.contract.readings import Readings, Words
+from ingest.contract.readings import Flag, Readings, Words
 from ingest.contract.sensors import check_path
 from ingest.contract.wire import ARROW, Kind, decode_readings, envelope_of
 from stream.fold.alerts import EPISODE, EVENT, Phase, Transition, alert_id, judge_held, judge_rows
 from stream.fold.gate import Verdict
-from stream.fold.plan import Plan
+from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.rows import SENSOR, fold_rows, keep_scores
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read
 
@@ -131,7 +131,7 @@ class PartitionFold:
                 if envelope.content_type != ARROW or record.value is None:
                     raise QuarantineError(Reason.RECORD, f"readings as {envelope.content_type}")
                 readings = decode_readings(record.value)
-                slot = self._slots(readings.sensor)
+                slot = self._slots(readings)
         except QuarantineError:
             self.state.next_offset = record.offset + 1
             raise
@@ -193,27 +193,32 @@ class PartitionFold:
             else:
                 self.state.texts.pop(int(slot[row]), None)
 
-    def _slots(self, sensor: Words) -> NDArray[np.int32]:
+    def _slots(self, readings: Readings) -> NDArray[np.int32]:
         """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row."""
+        sensor = readings.sensor
         table: list[int | None] = list(map(self.state.slots.get, sensor.words))
         try:
             return np.array(table, np.int32)[sensor.index]
         except TypeError:  # a None among them
-            return np.array(self._with_new_slots(table, sensor), np.int32)[sensor.index]
+            return np.array(self._with_new_slots(table, readings), np.int32)[sensor.index]
 
-    def _with_new_slots(self, table: list[int | None], sensor: Words) -> list[int]:
+    def _with_new_slots(self, table: list[int | None], readings: Readings) -> list[int]:
+        sensor = readings.sensor
         index, first = np.unique(sensor.index, return_index=True)
-        fresh = [int(at) for at in index[np.argsort(first)] if table[at] is None]
-        for at in fresh:
+        order = np.argsort(first)
+        rows = zip(index[order].tolist(), first[order].tolist(), strict=True)
+        fresh = [(at, int(readings.flags[row])) for at, row in rows if table[at] is None]
+        for at, _ in fresh:
             check_path(sensor.words[at])
-        for at in fresh:
+        for at, flags in fresh:
             # A foreign producer's dictionary may hold a word twice: the second time it has a slot.
             path = sensor.words[at]
-            table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path)
+            table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path, flags)
         # A word that no row uses has no slot, and needs none.
         return [-1 if slot is None else slot for slot in table]
 
-    def _new_slot(self, path: str) -> int:
+    def _new_slot(self, path: str, flags: int) -> int:
+        """flags: of its first reading, which say how its source reports."""
         state = self.state
         slot = len(state.names)
         if slot >= self._plan.max_sensors:
@@ -224,6 +229,8 @@ class PartitionFold:
         state.slots[path] = slot
         state.class_of[slot] = self._plan.classes.index_of(path)
         state.sensors[slot]["scored_by"] = -1
+        said = self._plan.limits[state.class_of[slot]]["on_change"]
+        state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said
         return slot
 
     def _transitions(self, events: NDArray[Any]) -> list[Transition]:

@@ -19,10 +19,11 @@ from ingest.contract.tags import Tag
 from models.base import Model
 from stream.fold.alerts import RULE
 
+AS_ITS_SOURCE = 2
 LIMITS = np.dtype(
     [
         ("numeric", np.int64),
-        ("on_change", np.int64),
+        ("on_change", np.int64),  # 0, 1, or AS_ITS_SOURCE
         ("low", np.float64),
         ("high", np.float64),
         ("staleness_us", np.int64),
@@ -92,7 +93,7 @@ def make_plan(
     for row, one in zip(limits, classes, strict=True):
         low, high = one.range
         row["numeric"] = one.kind.numeric
-        row["on_change"] = one.reporting is Reporting.ON_CHANGE
+        row["on_change"] = AS_ITS_SOURCE if one.reporting is None else one.reporting is Reporting.ON_CHANGE
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness

@@ -20,6 +20,7 @@ SENSOR = np.dtype(
         ("last_us", np.int64),  # newest folded reading
         ("last_value", np.float64),
         ("last_now_us", np.int64),  # the partition's clock when it came
+        ("on_change", np.int64),  # 1: it sends when its value changes
         ("holds", np.int64),  # on-change: the last value is still in force
         ("score", np.float64),
         ("scored_by", np.int64),
@@ -66,7 +67,7 @@ def fold_rows(
         if found in (FOLDED, OUT_OF_ORDER):
             in_order = found == FOLDED
             weight = 1.0
-            if limit["on_change"] != 0:
+            if row["on_change"] != 0:
                 weight = 0.0
                 if in_order and row["holds"] != 0:
                     hold(
@@ -82,7 +83,7 @@ def fold_rows(
                 row["last_us"] = t
                 row["last_value"] = x
                 row["last_now_us"] = now_us
-                row["holds"] = limit["on_change"]
+                row["holds"] = row["on_change"]
         elif found == BAD_QUALITY and row["holds"] != 0 and t > row["last_us"]:
             # The value held until its source said that it cannot be trusted.
             hold(panes[at], width_us, row["last_us"], min(t, row["last_us"] + limit["staleness_us"]), row["last_value"])

@@ -131,7 +131,7 @@ def read(
         limit = limits[class_of[slot]]
         idle_us = max(0, now_us - row["last_now_us"])
         until_us = row["last_us"] + idle_us
-        if limit["on_change"] == 0:
+        if row["on_change"] == 0:
             # A pane of grace: the reading that would move the window may be on its way.
             until_us = max(row["last_us"], until_us - width_us)
         end = until_us // width_us
@@ -151,7 +151,7 @@ def read(
                 m2 += pane["m2"] + deviation * deviation * weight * pane["weight"] / total
                 weight = total
         at_once = False
-        if limit["on_change"] != 0 and row["holds"] != 0:
+        if row["on_change"] != 0 and row["holds"] != 0:
             held_from = max(row["last_us"], (end - span + 1) * width_us)
             held_until = min(until_us, row["last_us"] + limit["staleness_us"])
             if held_until > held_from:

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -55,6 +56,12 @@ class Daemon:
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.pid)
+
+    def stand_still(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def wait_ready(self, deadline_s: float = 60.0) -> None:
         """Wait for the line `READY`."""

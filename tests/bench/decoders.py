@@ -18,7 +18,7 @@ from ingest.simulator.feed import Feed, routes
 from ingest.simulator.plant import Plant
 from tests.bench.baselines.decoders import NAIVE, Decode
 from tests.bench.measure import Figure
-from tests.bench.turns import Say, in_turn, median
+from tests.bench.turns import Say, medians
 
 BURSTS = 8
 SECOND_US = 1_000_000
@@ -149,7 +149,6 @@ def per_reading(runs: int, say: Say) -> list[Figure]:
         check(load)
         name = f"decode_ns_per_reading/{decoder}"
         ways = {"ours": partial(ours, load), "message by message": partial(naive, load)}
-        costs = in_turn(f"{name} ns", ways, float, runs, say)
-        mine, usual = (median(costs[way], float) for way in costs)
+        mine, usual = medians(name, "ns", ways, runs, say)
         found.append(Figure.cost(name, mine, "ns", usual))
     return found

@@ -1,4 +1,4 @@
-"""Gateways under load, ours and the usual ones: CPU of the process per MQTT message, and messages a second."""
+"""Gateways under load, ours and the usual ones: µs of CPU of the process per MQTT message, and messages a second."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from tests.bench.cluster import create_topic, mock_cluster, wait_records
 from tests.bench.daemon import REPOSITORY, Daemon
@@ -29,14 +30,6 @@ class Load:
     warm_up: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """cpu_us: of the gateway's process, per message, until Kafka has all. per_s: messages, from the first to then."""
-
-    cpu_us: float
-    per_s: float
-
-
 def publishing(mqtt: str, load: Load) -> subprocess.Popen[bytes]:
     """Publish from a process of its own: in this one it would hold up the reader of progress lines."""
     said = ["--mqtt", mqtt, "--count", str(load.messages), "--sensors", str(SENSORS), "--qos", str(load.qos)]
@@ -53,26 +46,32 @@ def brokers() -> Iterator[tuple[str, str]]:
         yield mqtt, kafka
 
 
-def stock(load: Load) -> Cost:
-    """paho's loop and one `send` per message."""
+def stock(load: Load) -> float:
+    """CPU of paho's loop and one `send` per message."""
     with brokers() as (mqtt, kafka), _baseline("gateway_stock", mqtt, kafka, load) as gateway:
         return _under(load, mqtt, lambda count: gateway.wait_count("produced", count), gateway.cpu_seconds)
 
 
-def mq_bridge(load: Load) -> Cost:
-    """The bridge with a Rust core. It says nothing of what it does, so Kafka is asked."""
+def mq_bridge(load: Load) -> float:
+    """CPU of the bridge with a Rust core. It says nothing of what it does, so Kafka is asked."""
     with brokers() as (mqtt, kafka), _baseline("gateway_mq_bridge", mqtt, kafka, load) as gateway:
         return _under(load, mqtt, lambda count: wait_records(kafka, KAFKA_TOPIC, count), gateway.cpu_seconds)
 
 
-def millstream(load: Load) -> Cost:
-    """Our gateway: one process, all topics."""
+def millstream(load: Load) -> float:
+    """CPU of our gateway: one process, all topics."""
     with brokers() as (mqtt, kafka), product("gateway", kafka, mqtt) as gateway:
-        return _under_ours(load, mqtt, [gateway])
+        return _under(load, mqtt, partial(_produced, [gateway]), gateway.cpu_seconds)
 
 
-def millstream_shared(load: Load, processes: int) -> Cost:
-    """So many processes on disjoint filters, one filter a line, dealt by hash."""
+def stock_backlog(load: Load) -> float:
+    """Messages a second of paho's loop and one `send` per message, when all is in the broker already."""
+    with brokers() as (mqtt, kafka), _baseline("gateway_stock", mqtt, kafka, load) as gateway:
+        return _backlog(load, mqtt, [gateway], lambda count: gateway.wait_count("produced", count))
+
+
+def millstream_backlog(load: Load, processes: int) -> float:
+    """Likewise, of so many processes of ours on disjoint filters, one filter a line, dealt by hash."""
     lines = [f"line{number}" for number in range(SENSORS // PRESSES_PER_LINE)]
     with brokers() as (mqtt, kafka), ExitStack() as all_of_them:
         gateways = []
@@ -80,7 +79,7 @@ def millstream_shared(load: Load, processes: int) -> Cost:
             settings = {"GATEWAY__INSTANCES": str(processes), "GATEWAY__INSTANCE": str(number)}
             one = product("gateway", kafka, mqtt, lines=lines, settings=settings)
             gateways.append(all_of_them.enter_context(one))
-        return _under_ours(load, mqtt, gateways)
+        return _backlog(load, mqtt, gateways, partial(_produced, gateways))
 
 
 @contextmanager
@@ -91,16 +90,29 @@ def _baseline(name: str, mqtt: str, kafka: str, load: Load) -> Iterator[Daemon]:
         yield daemon
 
 
-def _under_ours(load: Load, mqtt: str, gateways: Sequence[Product]) -> Cost:
-    def produced(at_least: int) -> int:
-        return wait_for(lambda: sum(one.total(PRODUCED) for one in gateways), at_least)
-
-    return _under(load, mqtt, produced, lambda: sum(one.cpu_seconds() for one in gateways))
+def _produced(gateways: Sequence[Product], at_least: int) -> int:
+    return wait_for(lambda: sum(one.total(PRODUCED) for one in gateways), at_least)
 
 
-def _under(load: Load, mqtt: str, produced: Callable[[int], int], cpu_seconds: Callable[[], float]) -> Cost:
-    """produced: waits until so many messages are in Kafka; returns how many are."""
-    before_s, began_s = cpu_seconds(), time.monotonic()
+def _backlog(load: Load, mqtt: str, gateways: Sequence[Product | Daemon], produced: Callable[[int], int]) -> float:
+    """Publish while the gateways stand still, then let them go: the publisher takes nothing of their processors."""
+    try:
+        for one in gateways:
+            one.stand_still()
+        with publishing(mqtt, load) as publisher:
+            if publisher.wait():
+                raise RuntimeError("the publisher failed")
+    finally:
+        for one in gateways:
+            one.go_on()
+    began_s = time.monotonic()
+    produced(load.messages)
+    return load.messages / (time.monotonic() - began_s)
+
+
+def _under(load: Load, mqtt: str, produced: Callable[[int], int], cpu_seconds: Callable[[], float]) -> float:
+    """µs of CPU per message, until Kafka has all. produced: waits until it has so many; returns how many it has."""
+    before_s = cpu_seconds()
     with publishing(mqtt, load) as publisher:
         try:
             uncounted = produced(load.warm_up) if load.warm_up else 0
@@ -112,5 +124,4 @@ def _under(load: Load, mqtt: str, produced: Callable[[int], int], cpu_seconds: C
         finally:
             publisher.kill()
     produced(load.messages)
-    took_s = time.monotonic() - began_s
-    return Cost((cpu_seconds() - before_s) / (load.messages - uncounted) * 1e6, load.messages / took_s)
+    return (cpu_seconds() - before_s) / (load.messages - uncounted) * 1e6

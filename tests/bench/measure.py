@@ -2,8 +2,8 @@
 
 import json
 import platform
-import statistics
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.daemon import Daemon, DaemonError, cpu_seconds
-
-__all__ = ["Daemon", "DaemonError", "Figure", "cpu_seconds", "median_of", "print_table", "write_report"]
-
 PACKAGES = ("paho-mqtt", "aiokafka", "numpy", "numba", "river", "pyarrow", "msgspec", "mq-bridge")
+WIDTH = 140  # of what is piped somewhere
 SIGNIFICANT_DIGITS = 3  # shared cores: the fourth digit is noise
 
 
@@ -44,10 +41,6 @@ class Figure:
         return cls(name, value, unit, baseline, value / baseline)
 
 
-def median_of(measure: Callable[[], float], runs: int = 5) -> float:
-    return statistics.median(measure() for _ in range(runs))
-
-
 def processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -69,11 +62,13 @@ def as_cell(number: float | None) -> str:
 def print_table(figures: Sequence[Figure]) -> None:
     table = Table()
     for heading in ("figure", "value", "unit", "baseline", "ratio"):
-        table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("figure", "unit") else "right", no_wrap=heading == "figure"
+        )
     for figure in figures:
         value, baseline, ratio = map(as_cell, (figure.value, figure.baseline, figure.ratio))
         table.add_row(figure.name, value, figure.unit, baseline, ratio)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def write_report(figures: Sequence[Figure], path: Path) -> None:

@@ -1,6 +1,7 @@
 """Millstream's own daemons under load: configured, started until ready, measured by the process's CPU time."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,12 @@ class Product:
 
     def memory_mib(self) -> float:
         return memory_mib(self._process.pid)
+
+    def stand_still(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def wait_ready(self) -> None:
         wait_for(lambda: self._get("/readyz") is not None, True)

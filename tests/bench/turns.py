@@ -1,29 +1,19 @@
 """Ways of doing the same thing take turns: the machine's speed drifts, but it drifts for all."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 from tests.bench.measure import rounded
-
-T = TypeVar("T")
 
 Say = Callable[[str], None]
 
 
-def in_turn(
-    what: str, ways: Mapping[str, Callable[[], T]], shown: Callable[[T], float], runs: int, say: Say
-) -> dict[str, list[T]]:
-    """Each way `runs` times, in turn; what each gave, by its name. shown: the number for a line of progress."""
-    found: dict[str, list[T]] = {name: [] for name in ways}
+def medians(what: str, unit: str, ways: Mapping[str, Callable[[], float]], runs: int, say: Say) -> list[float]:
+    """Each way `runs` times, in turn; the medians, in the order of the ways. say: takes a line of progress."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(1, runs + 1):
         for name, way in ways.items():
             found[name].append(way())
-        last = ", ".join(f"{name} {rounded(shown(given[-1])):.10g}" for name, given in found.items())
-        say(f"{what}, run {number}/{runs}: {last}")
-    return found
-
-
-def median(found: Iterable[T], of: Callable[[T], float]) -> float:
-    """The median of a number that each run gave."""
-    return statistics.median(map(of, found))
+        last = ", ".join(f"{name} {rounded(given[-1]):,.10g}" for name, given in found.items())
+        say(f"{what}, {unit}, run {number}/{runs}: {last}")
+    return [statistics.median(given) for given in found.values()]

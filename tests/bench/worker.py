@@ -8,7 +8,7 @@ from tests.bench.daemon import REPOSITORY, Daemon
 from tests.bench.feed import feed_json
 from tests.bench.measure import Figure
 from tests.bench.product import product
-from tests.bench.turns import Say, in_turn, median
+from tests.bench.turns import Say, medians
 
 KAFKA_TOPIC = "readings"
 READINGS = 50_000
@@ -63,6 +63,5 @@ def measure_product(
 def per_reading(runs: int, say: Say) -> list[Figure]:
     """µs of CPU per reading."""
     name = "worker_cpu_us_per_reading"
-    costs = in_turn(f"{name} µs", {"ours": measure_product, "stock": measure_baseline}, float, runs, say)
-    ours, usual = (median(costs[way], float) for way in costs)
+    ours, usual = medians(name, "µs", {"ours": measure_product, "stock": measure_baseline}, runs, say)
     return [Figure.cost(name, ours, "µs", usual)]

@@ -392,7 +392,7 @@ async def test_the_largest_packet_of_mqtt_leaves_a_stub_in_quarantine_and_no_mem
 
 @pytest.mark.fault(18)
 @pytest.mark.timeout(180)
-async def test_what_makes_more_than_a_record_is_split_and_what_cannot_be_leaves_a_stub(site: Site) -> None:
+async def test_what_makes_more_than_a_record_is_split_and_a_waveform_that_does_stops_nobody(site: Site) -> None:
     text = '[[route]]\ntopic = "in/{kind}/{machine}/{quantity}"\n\n'
     text += '[[route]]\ntopic = "rows/{machine}"\npath = "rows/{machine}/{field}"\n'
     text += 'options = { values = ["*"] }\n\n'

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Reporting
-from ingest.contract.readings import Quality
+from ingest.contract.readings import Flag, Quality
 from stream.exposition import SensorPage
 from tests.unit.stream.logs import (
     HOUR_US,
@@ -182,6 +182,26 @@ def test_a_motor_that_was_off_and_reported_by_exception_has_its_true_mean() -> N
 
     assert by_time.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(4.0)
     assert by_message.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(38.1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("said", "flags", "mean"),
+    [
+        (None, Flag.ON_CHANGE, 4.0),  # Sparkplug, say
+        (None, Flag.HISTORICAL, 38.1),
+        (Reporting.PERIODIC, Flag.ON_CHANGE, 38.1),  # the settings know better
+        (Reporting.ON_CHANGE, Flag.HISTORICAL, 4.0),
+    ],
+)
+def test_a_class_that_does_not_say_how_its_sensors_report_goes_by_their_source(
+    said: Reporting | None, flags: Flag, mean: float
+) -> None:
+    one = PERIODIC.model_copy(update={"reporting": said})
+    rows = [Row("a/i", START_US, 0.0, flags=int(flags))]
+    rows += [Row("a/i", START_US + 90 * S_US + half * S_US // 2, 40.0) for half in range(20)]  # the first one counts
+    log = [*(Batch(row.ts_us, (row,)) for row in rows), Batch(START_US + 100 * S_US)]
+
+    assert fold_log(plan_of(one), log).statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(mean, abs=0.01)
 
 
 def test_a_value_that_held_for_longer_than_the_window_fills_it() -> None:

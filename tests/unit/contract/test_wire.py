@@ -140,7 +140,7 @@ def test_words_that_are_not_utf_8_are_refused() -> None:
     "columns",
     [
         {"quality": pa.array([0, 3], pa.uint8())},
-        {"flags": pa.array([0, 64], pa.uint8())},
+        {"flags": pa.array([0, 128], pa.uint8())},
         {"ts": pa.array([NOW_US, MIN_TS_US - 1], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, MAX_TS_US], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, -(2**63)], pa.timestamp("us", tz="UTC"))},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
-from stream.fold.plan import Plan
+from stream.fold.plan import AS_ITS_SOURCE, Plan
 from tests.unit.stream.logs import MINUTE_US, S_US, START_US, Batch, Row, examples, fold_log, plan_of
 
 
@@ -102,7 +102,7 @@ def test_limits_follow_the_class() -> None:
     limits = plan_of(*classes).limits
 
     assert limits["numeric"].tolist() == [0, 1, 1]
-    assert limits["on_change"].tolist() == [0, 1, 0]
+    assert limits["on_change"].tolist() == [AS_ITS_SOURCE, 1, AS_ITS_SOURCE]
     assert limits["staleness_us"][1] == 10 * S_US
     assert limits["low"][2] == -5.0
     assert np.isfinite(limits["high"]).all()
