@@ -142,7 +142,23 @@ class _Explanation:
         yield Row("range", f"{low} to {high}", source)
         # As they are written in the settings; what a class has tomorrow is shown without a change here.
         for name, value in self._effective.model_dump(mode="json", exclude=_APART).items():
-            yield Row(name, _text(value), self._of_class(name, written=name in written))
+            if name == "waveform" and value is None:
+                continue  # of no interest to any other kind
+            said = "as its source reports" if name == "reporting" and value is None else _text(value)
+            yield Row(name, said, self._of_class(name, written=name in written))
+        yield from self._source_rows()
+
+    def _source_rows(self) -> Iterator[Row]:
+        """What its device really sends, where a `[[source]]` says so."""
+        for at, one in enumerate(self._settings.source):
+            if not any(glob(pattern).fullmatch(self._sensor) for pattern in one.match):
+                continue
+            where = self._source(("source", at), "[[source]]", written=True)
+            if one.unit:
+                yield Row("unit as sent", printable(one.unit, 64), where)
+            for name, value in one.clock.model_dump(mode="json").items():
+                yield Row(f"clock {name}", _text(value), where)
+            return
 
     def _model_rows(self) -> Iterator[Row]:
         from deploy.registries import model_registry

@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -58,7 +59,8 @@ def main() -> int:
         print("make bench needs Mosquitto: apt-get install mosquitto", file=sys.stderr)
         return 1
     console = Console(stderr=True, highlight=False)
-    figures = [figure for part in options.only or PARTS for figure in PARTS[part](options, console.print)]
+    say = partial(console.print, soft_wrap=True)
+    figures = [figure for part in options.only or PARTS for figure in PARTS[part](options, say)]
     out: Path | None = options.out or (None if options.only else REPOSITORY / "bench.json")
     if out is None:
         print_table(figures)

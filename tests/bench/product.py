@@ -20,7 +20,7 @@ from tests.bench.daemon import REPOSITORY, DaemonError, cpu_seconds, memory_mib
 DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 # Reading metrics costs the daemon CPU too, some 2 ms, so it is asked rarely.
-POLL_S = 0.1
+POLL_S = 0.05
 
 # `levels`: lines of it, where several gateways share them.
 CONFIG = """

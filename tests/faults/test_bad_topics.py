@@ -16,7 +16,7 @@ from tests.bench.raw_publisher import connect, packet
 from tests.conformance.payloads.sparkplug_b import bd_seq, metric, payload
 from tests.deployment.logs import read_readings, read_topic
 from tests.faults.conftest import Site
-from tests.faults.stream import assert_in_order, numbers_in_log, send_quickly
+from tests.faults.stream import send_quickly
 from tests.servers.waiting import wait_until
 
 ANY = '[[route]]\ntopic = "any/{rest...}"\n\n'
@@ -136,6 +136,7 @@ FLOOD = 50_000
 MAX_SENSORS = 1_000
 NODES = 5_000
 MAX_NODES = 50
+MACHINES = 20  # of the sender
 SPARKPLUG = f"""[[route]]
 topic = "spBv1.0/{{rest...}}"
 path = "{{field}}"
@@ -160,7 +161,7 @@ def many_nodes(part: int) -> Iterator[tuple[bytes, bytes]]:
     for number in range(part * NODES // 5, (part + 1) * NODES // 5):
         yield b"spBv1.0/G/NDATA/stranger-%d" % number, payload(metric("t", 1.0), seq=1, ms=MS)
         yield b"spBv1.0/G/NBIRTH/node-%d" % number, payload(bd_seq(0), metric("t", 1.0), seq=0, ms=MS)
-        yield b"spBv1.0/G/DBIRTH/node-0/device-%d" % number, payload(metric("t", 1.0), seq=1 + number % 255, ms=MS)
+        yield b"spBv1.0/G/DBIRTH/node-0/device-%d" % number, payload(metric("t", 1.0), seq=(1 + number) % 256, ms=MS)
 
 
 @pytest.mark.fault(20)
@@ -169,22 +170,41 @@ async def test_floods_of_names_nodes_and_devices_are_counted_and_harm_nobody(sit
     site.configure(DEMO + SPARKPLUG)
     site.set(PLANT__MAX_SENSORS=str(MAX_SENSORS))
     good, flood = 0, 0
-    memory: list[int] = []
+    resident: list[int] = []
     with site.plant.gateway:
         for part in range(5):
             for _ in range(2):
                 site.sender.send(50)
                 site.sender.send_raw([node_data(number) for number in range(good, good + 20)])
                 good += 20
+            flood += send_quickly(site.mosquitto.port, many_nodes(part))
             names = (
                 (b"factory/demo/flood/line-01/machine-%05d/temperature" % number, b'{"value":1,"ts":%d}' % MS)
                 for number in range(part * FLOOD // 5, (part + 1) * FLOOD // 5)
             )
             flood += send_quickly(site.mosquitto.port, names)
-            flood += send_quickly(site.mosquitto.port, many_nodes(part))
-            sent = site.sender.sent + good + flood
-            asked = site.plant.gateway_metric("requests_total")
-            wait_until(lambda at_least=sent: site.tap.acknowledged >= at_least, timeout_s=60, what="all acknowledged")
-            memory.append(site.resident_bytes)
+            wait_until(
+                lambda: site.tap.acknowledged >= site.sender.sent + good + flood,
+                timeout_s=60,
+                what="all acknowledged",
+            )
+            resident.append(site.resident_bytes)
         asked = int(site.plant.gateway_metric("requests_total"))
-        print(memory, asked, site.quarantined(), site.plant.gateway_metric("sensors"))
+        site.wait_settled(site.sender.sent + good + flood + asked)  # requests come back: the route takes all commands
+        assert site.plant.gateway_metric("sensors") == MAX_SENSORS
+        nodes = MAX_NODES - 1  # the good one is there
+        names_known = MAX_SENSORS - MACHINES - 1 - nodes - MAX_NODES
+        over = FLOOD - names_known + 3 * NODES - 2 * nodes - MAX_NODES
+        assert site.quarantined() == {"over_budget": over, "no_birth": nodes}
+        assert asked <= 2 * MAX_NODES
+        assert max(resident[1:]) - resident[0] < 16 * 2**20
+        site.assert_pages_parse(worker=False)
+    values: dict[str, list[float]] = {}
+    for one in await read_readings(site.kafka, f"{site.plant.prefix}.readings"):
+        for sensor, value in zip(one.sensor.decode(), one.value.tolist(), strict=True):
+            values.setdefault(sensor or "", []).append(value)
+    assert len(values) == MAX_SENSORS
+    assert values["G/good/t"] == list(range(good))
+    for machine in range(MACHINES):
+        path = f"demo/assembly/line-01/press-{machine:02d}/temperature"
+        assert values[path] == list(range(machine, site.sender.sent, MACHINES))

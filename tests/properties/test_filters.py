@@ -56,7 +56,7 @@ def test_every_filter_belongs_to_one_instance(lines: list[str], sites: list[str]
     shares = [filters_of(pattern, levels, number, instances) for number in range(1, instances + 1)]
     dealt = [one for share in shares for one in share]
     assert sorted(dealt) == sorted(f"factory/{site}/{line}/+/+" for site in sites for line in lines)
-    assert dealt == [] or not any(
-        overlap(one, other) for at, share in enumerate(shares) for one in share for rest in shares[at + 1 :] for other in rest
-    )
+    for at, share in enumerate(shares):
+        others = [one for rest in shares[at + 1 :] for one in rest]
+        assert not list(overlaps(share, others))
     assert sorted(filters_of(pattern, levels)) == sorted(dealt)

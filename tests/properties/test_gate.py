@@ -114,7 +114,7 @@ EXAMPLES = [
     Example(Verdict.NON_FINITE, "infinity", (Row("t", T, -np.inf),)),
     Example(Verdict.OUT_OF_RANGE, "a sentinel", (Row("t", T, 65_535.0),)),
     Example(Verdict.NOT_NUMERIC, "a text from a number's sensor", (Row("t", T, text="n/a"),)),
-    Example(Verdict.REPLAYED, "read anew, newer than all", (Row("t", T, 1.0), Row("t", T + 1, 9.0, flags=Flag.REPLAYED))),
+    Example(Verdict.REPLAYED, "read anew, newest", (Row("t", T, 1.0), Row("t", T + 1, 9.0, flags=Flag.REPLAYED))),
     Example(Verdict.REPLAYED, "read anew, of a new sensor", (Row("t", T, 1.0, flags=Flag.REPLAYED),)),
     Example(Verdict.DUPLICATE, "read anew twice", (Row("t", T, 1.0), Row("t", T, 1.0, flags=Flag.REPLAYED))),
     Example(Verdict.OVER_BUDGET, "one sensor too many", tuple(Row(f"{at}", T, 1.0) for at in range(6))),
