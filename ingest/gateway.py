@@ -71,6 +71,7 @@ class Gateway:
     def add_broker(self, broker: MqttSettings, routes: Sequence[Route]) -> Intake:
         """The receiver of one broker's messages."""
         batcher = self._batcher(routes)
+        self._events.broker_added(broker.name)
         intake = Intake(
             broker.name,
             broker.receive_maximum,
@@ -84,6 +85,8 @@ class Gateway:
         return intake
 
     def _batcher(self, routes: Sequence[Route]) -> Batcher:
+        for route in routes:
+            self._events.route_added(route.name)
         settings = self._settings.gateway
         return Batcher(routes, self._sensors, self._values, settings.max_payload_bytes, settings.max_record_bytes)
 

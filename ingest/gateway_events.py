@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from ingest.batch import Batch, Block
 from ingest.contract.observe import log
+from ingest.decoders.base import Drop
 from ingest.spool import Damage
 
 
@@ -70,6 +71,8 @@ class GatewayEvents:
         self._spool_failures = counter(
             "spool_failures", "Writes to the spool that failed, by what was wrong.", "reason"
         )
+        for reason in ("disk", "full"):
+            self._spool_failures.labels(reason)
         self._damaged = counter("spool_damaged_bytes", "Bytes of the spool that could not be read again, kept aside.")
         self._requests = counter("requests", "Messages to devices: requests for a new birth.", "sent")
         self._reloads = counter("reloads", "Settings read anew.", "result")
@@ -181,6 +184,17 @@ class GatewayEvents:
             offset=damage.offset,
             size_bytes=damage.size,
         )
+
+    def broker_added(self, broker: str) -> None:
+        """There is a connection to be kept."""
+        self._connected.labels(broker).set(0)
+        self._paused.labels(broker).set(0)
+
+    def route_added(self, route: str) -> None:
+        """Its messages are counted from now on: a ledger without some of its columns does not add up."""
+        for counter in (self._received, self._produced, self._spooled):
+            counter.labels(route)
+        self._dropped.labels(route, Drop.NO_READINGS.value)
 
     def batch_received(self, batch: Batch) -> None:
         """Messages were decoded."""

@@ -40,7 +40,11 @@ def _say(what: str, said: str) -> None:
 
 def discover(
     address: Annotated[
-        str, typer.Argument(help="mqtt://[user[:password]@]host[:port], or mqtts:// for TLS.", metavar="ADDRESS")
+        str,
+        typer.Argument(
+            help="mqtt://[user[:password]@]host[:port], mqtts:// for TLS, ws:// or wss:// for WebSocket.",
+            metavar="ADDRESS",
+        ),
     ],
     duration: Annotated[str, typer.Option("--for", help="How long to listen.", metavar="DURATION")] = "60s",
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = Path(
@@ -249,6 +253,8 @@ def _report(draft: Draft, output: Path) -> None:
     _say("reads", f"{draft.read:,} of {draft.readable:,} readable topics ({share:.1%}), {draft.topics:,} in all")
     if draft.twice:
         _say("note", f"{len(draft.twice):,} sensors have more than one topic, like {printable(draft.twice[0])}")
+    for note in dict.fromkeys(route.notes[0] for route in draft.routes if route.notes):
+        _say("note", printable(note.removeprefix("? "), 2 * _EXAMPLE_WIDTH))
     _report_unread(draft)
     _say("next", f"millstream check --config {output}")
 

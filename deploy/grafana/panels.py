@@ -92,7 +92,8 @@ def numbers(levels: Sequence[str]) -> list[stat.Panel]:
         ).unit("s"),
         _number(
             "Ledger",
-            "Received − produced − quarantined − in flight, in messages since the gateway's start. It is 0.",
+            "Received − produced − spooled − quarantined − dropped − in flight, in messages since the gateway's start. "
+            "It is 0.",
             _query(queries.LEDGER, "unaccounted"),
             *((None, _RED), (0, _GREEN), (1, _RED)),
         ).decimals(0),
@@ -125,9 +126,10 @@ def flow() -> list[timeseries.Panel]:
         ).unit("cps"),
         _curves(
             "Lag",
-            "Age of the newest folded record, per partition.",
+            "Age of the newest folded record, per partition, and of the oldest record in the gateways' spools.",
             8,
             _query(queries.LAG_BY_PARTITION, "partition {{partition}}"),
+            _query(queries.BACKLOG_SECONDS, "spool"),
         ).unit("s"),
         _curves(
             "Under way",

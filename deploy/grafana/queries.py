@@ -25,6 +25,7 @@ GATED = f"sum by (verdict) (rate(millstream_worker_readings_total{{{_FOLDED.repl
 
 LAG_SECONDS = "max(millstream_worker_lag_seconds)"
 LAG_BY_PARTITION = "max by (partition) (millstream_worker_lag_seconds)"
+BACKLOG_SECONDS = "max(millstream_gateway_backlog_seconds)"
 LAG_RECORDS = "sum(millstream_worker_lag_records)"
 
 IN_FLIGHT = "sum(millstream_gateway_messages_in_flight)"
@@ -32,6 +33,7 @@ IN_FLIGHT = "sum(millstream_gateway_messages_in_flight)"
 _QUARANTINED = "(sum(millstream_gateway_messages_quarantined_total) or vector(0))"
 LEDGER = (
     "sum(millstream_gateway_messages_received_total) - sum(millstream_gateway_messages_produced_total)"
+    " - sum(millstream_gateway_messages_spooled_total) - sum(millstream_gateway_messages_dropped_total)"
     f" - {_QUARANTINED} - {IN_FLIGHT}"
 )
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ingest.contract.classes import Kind, Reporting
+from ingest.contract.errors import QuarantineError
+from ingest.contract.units import canonical, conversion
 from ingest.discover.series import Traits, kind_of, reporting_of
-from ingest.discover.words import stem, unit_in_ucum, unit_of_name
+from ingest.discover.words import stem, unit_of_name
 
 MAX_CLASSES = 40
 MAX_PATTERNS = 40
+_MAX_WORDS = 3
 _DEEPEST = 3
 _PURE = 0.9
 _AGREED = 0.8
@@ -23,7 +27,7 @@ _QUANTITIES = {
     "A": "currents",
     "V": "voltages",
     "Hz": "frequencies",
-    "/min": "speeds",
+    "1/min": "speeds",
     "mm/s": "vibrations",
 }
 _KINDS = {
@@ -31,22 +35,25 @@ _KINDS = {
     Kind.COUNTER: "counters",
     Kind.ENUM: "states",
     Kind.TEXT: "texts",
+    Kind.WAVEFORM: "waveforms",
     Kind.GAUGE: "gauges",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SensorFound:
-    """A sensor and what was seen of it. said_unit: the payload's word for its unit."""
+    """A sensor and what was seen of it."""
 
     path: tuple[str, ...]
     traits: Traits
-    said_unit: str | None
 
 
 @dataclass(slots=True)
 class ClassDraft:
-    """A class. seen: whether its reporting was observed and not guessed; said: whether its unit was in the payload."""
+    """A class. seen: whether its reporting was observed and not guessed; said: whether its unit was in the payload.
+
+    words: units that payloads say and that are none, or do not agree. rate_known: whether waveforms told their rate.
+    """
 
     kind: Kind
     reporting: Reporting
@@ -56,6 +63,8 @@ class ClassDraft:
     sensors: int = 0
     seen: bool = True
     said: bool = False
+    words: list[str] = field(default_factory=list)
+    rate_known: bool = True
 
 
 @dataclass(slots=True)
@@ -65,43 +74,76 @@ class _Group:
     members: list[SensorFound]
     place: int
     token: str
+    branch: str
+    """Begin of the paths that are meant; "" for any."""
 
     @property
     def pattern(self) -> str:
-        return f"**/{self.token}" + "/*" * self.place
+        return f"{self.branch}/**/{self.token}".removeprefix("/") + "/*" * self.place
 
 
-def draft_classes(routes: Sequence[Sequence[SensorFound]]) -> list[ClassDraft]:
-    """Classes for what is not a periodic gauge without a unit, which needs none."""
-    groups: dict[tuple[int, str], list[SensorFound]] = {}
+def draft_classes(
+    routes: Sequence[Sequence[SensorFound]], by_exception: Collection[tuple[str, ...]] = ()
+) -> list[ClassDraft]:
+    """Classes for what is not a periodic gauge without a unit, which needs none.
+
+    by_exception: begins of the paths of what reports changes only, whether or not any sensor of it was found.
+    """
+    others = {sensor.path[0] for sensors in routes for sensor in sensors if not sensor.traits.by_exception}
+    groups: dict[tuple[int, str, str], list[SensorFound]] = {}
     for sensors in routes:
         place = _telling_place(sensors)
         for sensor in sensors:
-            groups.setdefault((place, stem(_at(sensor, place))), []).append(sensor)
-    classes: dict[tuple[Kind, Reporting, str], ClassDraft] = {}
+            branch = _branch(sensor, others)
+            groups.setdefault((place, stem(_at(sensor, place)), branch), []).append(sensor)
+    classes: dict[tuple[Kind, Reporting, str, bool], ClassDraft] = {}
+    rest = dict.fromkeys((_begin(path, others) for path in by_exception), 0)
     ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    for (place, _), members in ranked:
-        group = _Group(members, place, _token([_at(sensor, place) for sensor in members]))
+    for (place, _, branch), members in ranked:
+        group = _Group(members, place, _token([_at(sensor, place) for sensor in members]), branch)
+        if branch:
+            rest[branch] = rest.get(branch, 0) + len(members)
         name = _at(members[0], place)
         kind = kind_of([sensor.traits for sensor in members], name)
         reporting, seen = reporting_of([sensor.traits for sensor in members], kind)
-        unit, said = _unit(members, kind)
-        if (kind, reporting, unit) == (Kind.GAUGE, Reporting.PERIODIC, ""):
+        unit, said, words = _unit(members, kind)
+        if kind is Kind.GAUGE and not unit and (branch or reporting is Reporting.PERIODIC):
             continue
-        one = classes.setdefault((kind, reporting, unit), ClassDraft(kind, reporting, unit, said=said))
+        key = kind, reporting, unit, bool(branch)
+        one = classes.setdefault(key, ClassDraft(kind, reporting, unit, said=said))
         if len(one.match) < MAX_PATTERNS and group.pattern not in one.match:
             one.match.append(group.pattern)
         one.sensors += len(members)
         one.seen = one.seen and seen
         one.said = one.said or said
-    found = sorted(classes.values(), key=lambda one: -one.sensors)[:MAX_CLASSES]
-    _name(found)
+        one.words += [word for word in words if word not in one.words][:_MAX_WORDS]
+        one.rate_known = one.rate_known and all(sensor.traits.rate_known for sensor in members)
+    found = sorted(classes.items(), key=lambda item: -item[1].sensors)[:MAX_CLASSES]
+    _name([one for _, one in found])
     # The first that fits wins: what says more comes first.
-    return sorted(found, key=lambda one: max(map(_vagueness, one.match)))
+    ordered = sorted(found, key=lambda item: max(map(_vagueness, item[1].match)))
+    of_branches = [one for (*_, in_branch), one in ordered if in_branch]
+    return [*of_branches, *_all_else(rest), *(one for (*_, in_branch), one in ordered if not in_branch)]
+
+
+def _branch(sensor: SensorFound, others: Collection[str]) -> str:
+    """Where a format reports by exception, its sensors have classes of their own, by the begin of their paths."""
+    return _begin(sensor.path, others) if sensor.traits.by_exception else ""
+
+
+def _begin(path: Sequence[str], others: Collection[str]) -> str:
+    """A level, or two where other sensors are below the same one."""
+    return "/".join(path[: 2 if path[0] in others else 1])
+
+
+def _all_else(branches: Mapping[str, int]) -> list[ClassDraft]:
+    """A class for all else that is reported by exception: also for what was not heard yet."""
+    match = [f"{branch}/**" for branch in branches]
+    return [ClassDraft(Kind.GAUGE, Reporting.ON_CHANGE, "", "on-change", match, sum(branches.values()))] if match else []
 
 
 def _vagueness(pattern: str) -> int:
-    token = pattern.removeprefix("**/").split("/")[0]
+    token = pattern.rpartition("**/")[2].split("/")[0]
     return 2 if token == "*" else int("*" in token)  # noqa: S105
 
 
@@ -134,20 +176,40 @@ def _telling_place(sensors: Sequence[SensorFound]) -> int:
     return best
 
 
-def _unit(sensors: Sequence[SensorFound], kind: Kind) -> tuple[str, bool]:
-    """(unit, whether the payload says it)."""
-    if kind not in (Kind.GAUGE, Kind.COUNTER):
-        return "", False
-    said = Counter(sensor.said_unit for sensor in sensors if sensor.said_unit)
-    if said:
-        word, count = said.most_common(1)[0]
-        agreed = count >= _AGREED * said.total()
-        return (unit_in_ucum(word) or "" if agreed else ""), agreed
-    if kind is Kind.COUNTER:
-        return "", False
+def _unit(sensors: Sequence[SensorFound], kind: Kind) -> tuple[str, bool, list[str]]:
+    """(unit in UCUM, whether the payload says it, what payloads say that is none or does not agree)."""
+    if kind not in (Kind.GAUGE, Kind.COUNTER, Kind.WAVEFORM):
+        return "", False, []
+    said: Counter[str] = Counter()
+    for sensor in sensors:
+        said.update(sensor.traits.units)
     named = Counter(_unit_of_path(sensor.path) for sensor in sensors)
-    unit, count = named.most_common(1)[0]
-    return (unit if count >= _AGREED * len(sensors) else ""), False
+    guess, count = named.most_common(1)[0]
+    guess = guess if count >= _AGREED * len(sensors) and kind is not Kind.COUNTER else ""
+    if not said:
+        return guess, False, []
+    words = [word for word, _ in said.most_common()]
+    for word in (words[0], guess):
+        # A unit is no guess of ours: all that payloads say has to be convertible, or readings would be refused.
+        if word and (unit := _canonical(word)) and all(_fits(one, unit) for one in words):
+            return unit, word == words[0], []
+    return "", False, words
+
+
+@lru_cache(maxsize=4_096)
+def _canonical(word: str) -> str:
+    try:
+        return canonical(word)
+    except QuarantineError:
+        return ""
+
+
+def _fits(word: str, unit: str) -> bool:
+    try:
+        conversion(word, unit)
+    except QuarantineError:
+        return False
+    return True
 
 
 def _unit_of_path(path: tuple[str, ...]) -> str:
@@ -155,9 +217,9 @@ def _unit_of_path(path: tuple[str, ...]) -> str:
 
 
 def _name(classes: Sequence[ClassDraft]) -> None:
-    taken = {"default"}
+    taken = {"default", "on-change"}
     for one in classes:
-        words = re.findall(r"[A-Za-z0-9]+", one.match[0].removeprefix("**/")) if len(one.match) == 1 else []
+        words = re.findall(r"[A-Za-z0-9]+", one.match[0].rpartition("**/")[2]) if len(one.match) == 1 else []
         base = "-".join(words)[:40].lower() or _QUANTITIES.get(one.unit) or _KINDS[one.kind]
         names = [base, f"{base}-{one.reporting}", *(f"{base}-{number}" for number in range(2, len(classes) + 3))]
         one.name = next(name for name in names if name not in taken)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ingest.contract.errors import QuarantineError
+from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.sensors import check_path
+from ingest.decoders.sparkplug.topics import NAMESPACE
 from ingest.discover.classes import ClassDraft, SensorFound, draft_classes
+from ingest.discover.formats import Facts, Format, inspect
+from ingest.discover.formats.sparkplug_b import DECODER as SPARKPLUG
+from ingest.discover.formats.sparkplug_b import births_missing, nodes_of
 from ingest.discover.heard import Heard
-from ingest.discover.payloads import Facts, Format, inspect
 from ingest.discover.routes import RouteDraft, draft_routes, sensor_paths, twice_named
-from ingest.discover.series import traits_of
-from ingest.discover.shapes import Topic, find_shapes
+from ingest.discover.sensors import topic_of
+from ingest.discover.shapes import Shape, Topic, find_shapes
 from ingest.discover.trial import Trial, try_routes
 
 _RESERVED_LEVELS = {"sensor", "window", "state", "class", "unit", "le", "quantile", "job", "instance"}
-_MAX_SENSORS_LOOKED_AT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +74,58 @@ def draft_of(topics: Mapping[bytes, Heard]) -> Draft:
         if not samples:
             wrong[raw] = "a payload larger than discover keeps"
             continue
-        found = inspect([sample.payload for sample in samples], samples[-1].arrival_us)
+        found = inspect([sample.payload for sample in samples], samples[-1].arrival_us, raw)
         if found.format is None:
-            wrong[raw] = "Sparkplug B" if found.why == "binary" and topic[0] == "spBv1.0" else found.why
+            wrong[raw] = found.why
         else:
             facts[topic] = found
-    formats: dict[Topic, Format] = {topic: found.format for topic, found in facts.items() if found.format is not None}
-    routes = draft_routes(find_shapes(formats), facts)
-    trial = try_routes([route.compiled() for route in routes], topics) if routes else Trial()
-    unread = list(_unread(topics, wrong, trial))
+    routes = draft_routes(_shapes(facts), facts, topics)
+    namespace = [topic_of(topic) for route in routes if route.decoder == SPARKPLUG for topic in route.shape.topics]
+    classes = draft_classes([_sensors(route) for route in routes], nodes_of(namespace))
+    trial = try_routes([route.compiled() for route in routes], topics, classes) if routes else Trial()
+    _explain_births(routes, topics, trial)
     draft = Draft(
         routes,
-        draft_classes(_sensors(routes, facts, topics)),
+        classes,
         _levels(routes),
         topics=len(topics),
         readable=len(facts),
         read=len(trial.read - wrong.keys()),
         sensors=trial.sensors,
-        unread=unread,
-        twice=twice_named(routes, facts),
+        unread=list(_unread(topics, wrong, trial)),
+        twice=twice_named(routes),
     )
     for at, route in enumerate(routes):
-        names = ["/".join(topic) for topic in route.shape.topics]
-        draft.messages_of[at] = sum(topics[name.encode()].messages for name in names)
-        draft.examples[at] = names[0], topics[names[0].encode()].samples[0].payload
+        names = [topic_of(topic) for topic in route.shape.topics]
+        draft.messages_of[at] = sum(topics[name].messages for name in names)
+        draft.examples[at] = names[0].decode(), topics[names[0]].samples[0].payload
     return draft
+
+
+def _shapes(facts: Mapping[Topic, Facts]) -> list[Shape]:
+    """Sparkplug's namespace is one shape: numbers run over all topics of a node. The others are as they look."""
+    formats: dict[Topic, Format] = {}
+    namespace: list[Topic] = []
+    for topic, found in facts.items():
+        if found.format is None:
+            continue
+        if found.format.decoder == SPARKPLUG:
+            namespace.append(topic)
+        else:
+            formats[topic] = found.format
+    shapes = find_shapes(formats)
+    if namespace:
+        shapes.append(Shape((NAMESPACE,), Format(SPARKPLUG, several=True), namespace, rest=True))
+    return shapes
+
+
+def _explain_births(routes: list[RouteDraft], topics: Mapping[bytes, Heard], trial: Trial) -> None:
+    """Data that only births explain, which were not heard, are no fault of the draft's."""
+    for route in routes:
+        if route.decoder != SPARKPLUG:
+            continue
+        waiting = [raw for raw, refused in trial.refused.items() if refused.reason is Reason.NO_BIRTH]
+        route.notes += births_missing([raw for raw in map(topic_of, route.shape.topics) if raw in topics], waiting)
 
 
 def _split(raw: bytes) -> tuple[Topic | None, str]:
@@ -124,39 +153,17 @@ def _unread(topics: Mapping[bytes, Heard], wrong: Mapping[bytes, str], trial: Tr
             yield Unread(raw, refusal.payload if refusal else payload, said)
 
 
-def _sensors(
-    routes: list[RouteDraft], facts: Mapping[Topic, Facts], topics: Mapping[bytes, Heard]
-) -> list[list[SensorFound]]:
-    out: list[list[SensorFound]] = []
-    room, listened_us = _MAX_SENSORS_LOOKED_AT, _listened_us(topics.values())
-    for route in routes:
-        found: list[SensorFound] = []
-        paths = iter(sensor_paths(route, facts))
-        one, comma = route.shape.format, bool(route.options.get("decimal_comma"))
-        for topic in route.shape.topics:
-            if room <= 0:
-                break
-            about = facts[topic]
-            heard = topics["/".join(topic).encode()]
-            fields = about.fields if one.several else ((one.value or ""),)
-            traits = traits_of(heard, one, fields, decimal_comma=comma, listened_us=listened_us)
-            for name in fields:
-                path = next(paths)
-                if name in traits:
-                    found.append(SensorFound(tuple(path.split("/")), traits[name], about.unit))
-                    room -= 1
-        out.append(found)
-    return out
-
-
-def _listened_us(topics: Iterable[Heard]) -> int:
-    arrivals = [
-        sample.arrival_us
-        for heard in topics
-        for sample in (*heard.head[:1], *list(heard.tail)[-1:])
-        if not sample.retained
-    ]
-    return max(arrivals) - min(arrivals) if arrivals else 0
+def _sensors(route: RouteDraft) -> list[SensorFound]:
+    traits = route.sensors.traits
+    paths = iter(sensor_paths(route))
+    found: list[SensorFound] = []
+    for topic in route.shape.topics:
+        of_topic = traits.get(topic, {})
+        for name in route.sensors.names.get(topic, ()):
+            path = next(paths)
+            if name in of_topic:
+                found.append(SensorFound(tuple(path.split("/")), of_topic[name]))
+    return found
 
 
 def _levels(routes: list[RouteDraft]) -> list[str]:

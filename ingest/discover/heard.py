@@ -27,6 +27,8 @@ class Sample(NamedTuple):
     arrival_us: int
     payload: bytes
     retained: bool
+    number: int = 0
+    """Of all messages: some formats build on what was said before on other topics."""
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ class Heard:
 class Hearing:
     """Takes messages in. max_topics, max_bytes (of payloads) and max_payload_bytes bound what is kept of them."""
 
-    def __init__(self, max_topics: int = 20_000, max_bytes: int = 64 * 2**20, max_payload_bytes: int = 65_536) -> None:
+    def __init__(self, max_topics: int = 20_000, max_bytes: int = 64 * 2**20, max_payload_bytes: int = 262_144) -> None:
         self._max_topics = max_topics
         self.max_payload_bytes = max_payload_bytes
         # One half is shared out evenly, so that no topic is left without; who comes first has the other.
@@ -77,7 +79,7 @@ class Hearing:
             self.messages += 1
             heard = self.topics.get(topic) or self._admit(topic)
             if heard is not None:
-                self._keep(heard, Sample(arrival_us, payload, bool(first & RETAIN_BIT)))
+                self._keep(heard, Sample(arrival_us, payload, bool(first & RETAIN_BIT), self.messages))
 
     @property
     def more_topics(self) -> int:

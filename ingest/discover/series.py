@@ -1,27 +1,26 @@
-"""A sensor's values → its traits; the traits of sensors of one sort → their kind and how they report."""
+"""A sensor's values, as the real decoder reads them → its traits; those of sensors of one sort → their kind, and how
+they report."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest.contract.classes import Kind, Reporting
-from ingest.contract.errors import QuarantineError
-from ingest.decoders.times import to_us
+from ingest.decoders import Decoded, Decoder, Messages
 from ingest.discover.heard import Heard, Sample
-from ingest.discover.payloads import Format, parse
 from ingest.discover.words import sounds_like_counter, sounds_like_switch
 
+MAX_FIELDS = 1_000
 _MAX_WORDS = 20
 _MAX_STATES = 16
-_MAX_FIELDS = 1_000
+_MAX_UNITS = 4
 _STATE = re.compile(r"[^\W\d][\w .:/-]{0,31}")
-_SWITCHES = {"true": True, "false": False, "on": True, "off": False}
 _ENOUGH = 4
 _JITTER = 0.3
 _EVEN = 0.85
@@ -37,18 +36,26 @@ class Traits:
     words: set[str] = field(default_factory=set)
     numbers: set[float] = field(default_factory=set)
     """At most three different ones."""
+    units: Counter[str] = field(default_factory=Counter)
+    """What its payloads call its unit; at most a few."""
     integral: bool = True
     pairs: int = 0
     repeats: int = 0
     rises: int = 0
     falls: int = 0
     live: int = 0
-    """Messages that were no retained ones."""
+    """Messages that were no retained ones, about."""
     regular: bool | None = None
     """Whether it comes at even intervals; None where too little was heard."""
+    by_exception: bool = False
+    """Whether its format says that it reports changes only."""
+    rate_known: bool = False
+    """Whether a waveform came with its rate."""
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, unit: str | None = None) -> None:
         """Take one value."""
+        if unit and (unit in self.units or len(self.units) < _MAX_UNITS):
+            self.units[unit] += 1
         if value is None:
             self.types["null"] += 1
         elif isinstance(value, bool):
@@ -62,89 +69,128 @@ class Traits:
             self.integral = self.integral and value == int(value)
             if len(self.numbers) <= 2:
                 self.numbers.add(value)
+        else:
+            self.types["waveform"] += 1
+
+
+class _Point(NamedTuple):
+    """A value of a sensor. sample: the message's place among those that are looked at."""
+
+    sample: int
+    ts_us: int
+    value: Any
+
+
+_WAVE = object()
 
 
 def traits_of(
-    heard: Heard, one: Format, fields: Sequence[str], *, decimal_comma: bool = False, listened_us: int = 0
+    topic: bytes, heard: Heard, decoder: Decoder, *, switches: Collection[str] = (), listened_us: int = 0
 ) -> dict[str, Traits]:
-    """Field → traits of the sensor; plain text has one field, called ""."""
+    """Name of a value, as the decoder gives it ("" for none) → traits. A topic has at most `MAX_FIELDS` of them.
+
+    switches: names, or their ends, of values that are booleans.
+    """
     samples = heard.samples
-    documents = [_read(sample, one, decimal_comma=decimal_comma) for sample in samples]
-    regular = _regular(_instants(samples, documents, one), heard, listened_us)
-    names = fields[:_MAX_FIELDS] if one.decoder == "json" else [""]
+    topics, payloads = [topic] * len(samples), [sample.payload for sample in samples]
+    decoded = decoder.decode(Messages(topics, payloads, [sample.arrival_us for sample in samples]))
+    return traits_in(decoded, samples, heard, switches=switches, listened_us=listened_us)
+
+
+def traits_in(
+    decoded: Decoded,
+    samples: Sequence[Sample],
+    heard: Heard,
+    *,
+    switches: Collection[str] = (),
+    listened_us: int = 0,
+    most: int = MAX_FIELDS,
+) -> dict[str, Traits]:
+    """The same, of what was decoded from `samples`; `most` names of values at most."""
     out: dict[str, Traits] = {}
-    for name in names:
-        traits = out[name] = Traits(live=heard.messages - heard.retained, regular=regular)
-        values = [document.get(name, _MISSING) if document is not None else _MISSING for document in documents]
-        for value in values:
-            if value is not _MISSING:
-                traits.add(value)
-        _compare(traits, values, heard.gap)
+    points: dict[str, list[_Point]] = {}
+    for row, at in enumerate(decoded.message):
+        name = decoded.field[row] or ""
+        traits = out.get(name)
+        if traits is None:
+            if len(out) >= most:
+                continue
+            traits, points[name] = out.setdefault(name, Traits()), []
+        value = _value(decoded, row, name, switches)
+        traits.add(value, decoded.unit[row] if decoded.unit is not None else None)
+        traits.rate_known |= value is _WAVE and decoded.waveforms[row].rate_hz is not None
+        points[name].append(_Point(at, decoded.ts_us[row], value))
+    share = (heard.messages - heard.retained) / max(1, len(samples))
+    for name, traits in out.items():
+        of = points[name]
+        traits.live = round(share * len({point.sample for point in of}))
+        traits.regular = _regular(_instants(of, samples), of, heard, traits.live, listened_us)
+        _compare(traits, of, heard.gap)
     return out
 
 
-_MISSING = object()
-
-
-def _read(sample: Sample, one: Format, *, decimal_comma: bool) -> dict[str, Any] | None:
-    found = parse(sample.payload)
-    if isinstance(found, dict):
-        return found if one.decoder == "json" else None
-    if one.decoder == "json" or not isinstance(found, str):
+def _value(decoded: Decoded, row: int, name: str, switches: Collection[str]) -> Any:
+    if row in decoded.waveforms:
+        return _WAVE
+    text, value = decoded.text[row], decoded.value[row]
+    if text is not None:
+        return text
+    if value != value:
         return None
-    word = _SWITCHES.get(found.lower())
-    if word is not None:
-        return {"": word}
-    try:
-        return {"": float(found.replace(",", ".", 1) if decimal_comma else found)}
-    except ValueError:
-        return {"": found}
+    return bool(value) if switches and value in (0.0, 1.0) and _is_switch(name, switches) else value
+
+
+def _is_switch(name: str, switches: Collection[str]) -> bool:
+    if name in switches:
+        return True
+    _, slash, rest = name.partition("/")
+    return bool(slash) and _is_switch(rest, switches)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _compare(traits: Traits, values: list[Any], gap: int | None) -> None:
-    for at, (before, after) in enumerate(pairwise(values), 1):
-        if before is _MISSING or after is _MISSING:
-            continue
-        if _is_number(before) and _is_number(after):
-            traits.rises += after > before
-            traits.falls += after < before
-        if at != gap:
+def _across(before: _Point, after: _Point, gap: int | None) -> bool:
+    """Whether messages between two were not kept."""
+    return gap is not None and before.sample < gap <= after.sample
+
+
+def _compare(traits: Traits, points: list[_Point], gap: int | None) -> None:
+    for before, after in pairwise(points):
+        if _is_number(before.value) and _is_number(after.value):
+            traits.rises += after.value > before.value
+            traits.falls += after.value < before.value
+        if not _across(before, after, gap):
             traits.pairs += 1
-            traits.repeats += before == after
+            traits.repeats += before.value == after.value and before.value is not _WAVE
 
 
-def _instants(samples: list[Sample], documents: list[dict[str, Any] | None], one: Format) -> list[int | None]:
-    """When each message was sent: its own time if all have one. Retained messages tell no interval."""
-    own: list[int | None] = []
-    for sample, document in zip(samples, documents, strict=True):
-        said = document.get(one.time) if document is not None and one.time is not None else None
-        try:
-            own.append(to_us(said, "auto") if said is not None and not sample.retained else None)
-        except (QuarantineError, TypeError):
-            own.append(None)
-    complete = all(at is not None or sample.retained for at, sample in zip(own, samples, strict=True))
+def _instants(points: list[_Point], samples: Sequence[Sample]) -> list[int | None]:
+    """When each value was sent: its own time if all have one. Retained messages tell no interval."""
+    retained = [samples[point.sample].retained for point in points]
+    own = [point.ts_us if point.ts_us and not old else None for point, old in zip(points, retained, strict=True)]
+    complete = all(at is not None or old for at, old in zip(own, retained, strict=True))
     # A time that does not move (of a clock that stands, of the last change) is no time of sending.
     if complete and len(set(own)) > len(own) / 2:
         return own
-    return [None if sample.retained else sample.arrival_us for sample in samples]
+    return [None if old else samples[point.sample].arrival_us for point, old in zip(points, retained, strict=True)]
 
 
-def _regular(instants: list[int | None], heard: Heard, listened_us: int) -> bool | None:
+def _regular(
+    instants: list[int | None], points: list[_Point], heard: Heard, live: int, listened_us: int
+) -> bool | None:
     intervals = [
-        after - before
-        for at, (before, after) in enumerate(pairwise(instants), 1)
-        if before is not None and after is not None and at != heard.gap
+        late - early
+        for (early, late), (before, after) in zip(pairwise(instants), pairwise(points), strict=True)
+        if early is not None and late is not None and not _across(before, after, heard.gap)
     ]
     if len(intervals) < _ENOUGH - 1:
         return None
     usual = median(intervals)
     even = sum(abs(interval - usual) <= max(_JITTER * usual, _JITTER_US) for interval in intervals)
     # Who is even in bursts and silent for long in between does not keep time.
-    silent = (heard.messages - heard.retained) * usual < _ALWAYS * listened_us
+    silent = live * usual < _ALWAYS * listened_us
     return usual > 0 and even >= _EVEN * len(intervals) and not silent
 
 
@@ -162,6 +208,8 @@ def kind_of(group: Sequence[Traits], name: str) -> Kind:
     main = max(types, key=lambda one: (types[one], one))
     if main == "text":
         return _kind_of_words(group, types["text"])
+    if main == "waveform":
+        return Kind.WAVEFORM
     if main == "bool":
         return Kind.BOOL
     numbers = [traits for traits in group if traits.types["number"]]
@@ -195,6 +243,8 @@ def _kind_of_words(group: Iterable[Traits], heard: int) -> Kind:
 
 def reporting_of(group: Sequence[Traits], kind: Kind) -> tuple[Reporting, bool]:
     """How they report, and whether it was seen: what is heard too seldom is guessed from its kind."""
+    if all(traits.by_exception for traits in group):
+        return Reporting.ON_CHANGE, True
     votes = Counter(_votes(group))
     if not votes:
         return (Reporting.PERIODIC if kind is Kind.GAUGE else Reporting.ON_CHANGE), False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ingest.discover.payloads import Format
+from ingest.discover.formats import Format
 from ingest.discover.words import is_numbered_place, stem
 
 Topic = tuple[str, ...]
@@ -134,19 +134,22 @@ def _reconciled(formats: dict[Topic, Format]) -> dict[Topic, Format]:
     fuller: dict[Format, Format] = {}
     ranked = sorted(counts, key=lambda one: (-counts[one], repr(one)))
     for one in ranked:
-        candidates = [
-            other
-            for other in ranked
-            if (other.decoder, other.value, other.several) == (one.decoder, one.value, one.several)
-            and one.time in (None, other.time)
-            and one.quality in (None, other.quality)
-        ]
+        candidates = [other for other in ranked if _fits_into(one, other)]
         fuller[one] = max(candidates, key=lambda other: (_fields(other), counts[other]))
     return {topic: fuller[one] for topic, one in formats.items()}
 
 
+# What a document may lack without being of another format.
+_OPTIONAL = ("time", "quality", "unit", "rate_hz", "document_time", "nested")
+
+
+def _fits_into(one: Format, other: Format) -> bool:
+    same = replace(one, **{name: getattr(other, name) for name in _OPTIONAL}) == other
+    return same and all(getattr(one, name) in (None, False, getattr(other, name)) for name in _OPTIONAL)
+
+
 def _fields(one: Format) -> int:
-    return (one.time is not None) + (one.quality is not None)
+    return sum(getattr(one, name) not in (None, False) for name in _OPTIONAL)
 
 
 def _by_format(levels: tuple[str | None, ...], rows: list[Topic], formats: Mapping[Topic, Format]) -> list[Shape]:
@@ -184,10 +187,11 @@ def _most_common(leading: Iterable[tuple[Format, int]]) -> Format:
 
 
 def _unified(counts: Counter[Format]) -> Format:
-    """One format for topics that no level tells apart: all fields where all is JSON, else what most are in."""
+    """One format for topics that no level tells apart: all fields where all are documents, else what most are in."""
     main = counts.most_common(1)[0][0]
-    if {one.decoder for one in counts} == {"json"} and len({one.value for one in counts}) > 1:
-        return Format("json", None, True, main.time, main.quality)
+    alike = len({(one.decoder, one.rows, one.name) for one in counts}) == 1
+    if alike and len({one.value for one in counts}) > 1:
+        return replace(main, value=None, several=True, nested=any(one.nested for one in counts))
     return main
 
 

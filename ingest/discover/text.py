@@ -15,6 +15,7 @@ from ingest.discover.routes import RouteDraft
 
 _WIDTH = 118
 _MANY_SENSORS = 100_000
+_NOTE = 160
 
 
 def toml_text(draft: Draft, mqtt: MqttSettings, *, seconds: float, messages: int) -> str:
@@ -43,6 +44,8 @@ def _mqtt(mqtt: MqttSettings) -> list[str]:
     lines = ["[mqtt]", f"host = {_value(mqtt.host)}"]
     if mqtt.port != 1_883:
         lines.append(f"port = {mqtt.port}")
+    if mqtt.transport != "tcp":
+        lines += [f"transport = {_value(mqtt.transport)}", f"path = {_value(mqtt.path)}"]
     if mqtt.username is not None:
         lines.append(f"username = {_value(mqtt.username)}")
         lines.append("# The password belongs into the environment: MILLSTREAM__MQTT__PASSWORD=…")
@@ -60,6 +63,7 @@ def _route(route: RouteDraft, messages: int, topic: str, payload: bytes) -> list
     ]
     if route.left_out:
         lines.append(f"#   not read: {printable(', '.join(route.left_out))}")
+    lines += [f"#   {printable(note, _NOTE)}" for note in route.notes]
     lines += ["[[route]]", f"topic = {_value(route.topic)}"]
     if not route.default_path:
         lines.append(f"path = {_value(route.path)}")
@@ -77,12 +81,17 @@ def _route(route: RouteDraft, messages: int, topic: str, payload: bytes) -> list
 def _class(one: ClassDraft) -> list[str]:
     lines = ["[[class]]", f"name = {_value(one.name)}"]
     first, *more = _assigned("match", one.match)
-    count = f"# {one.sensors:,} sensor{'s' if one.sensors > 1 else ''}"
+    count = f"# {one.sensors:,} sensor{'' if one.sensors == 1 else 's'}"
     lines += [f"{first}   {count}", *more] if len(first) + len(count) + 3 <= _WIDTH else [first, *more]
     if one.kind is not Kind.GAUGE:
         lines.append(f"kind = {_value(str(one.kind))}")
     if one.reporting is not Reporting.PERIODIC:
         lines.append(f"reporting = {_value(str(one.reporting))}{'' if one.seen else '   # ? too little was heard'}")
+    if one.kind is Kind.WAVEFORM and not one.rate_known:
+        lines.append("# ? the payloads say no sampling rate: waveform = { rate_hz = … } if spectra are wanted")
+    if one.words:
+        said = ", ".join(one.words)
+        lines.append(f"# ? no unit, as payloads say {printable(said)}")
     if one.unit:
         lines.append(f"unit = {_value(one.unit)}{'' if one.said else '   # ? from the name'}")
     return lines

@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.batcher import Batcher
+from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
+from ingest.contract.classes import ClassTable
 from ingest.contract.errors import Reason
-from ingest.discover.heard import Heard
+from ingest.discover.classes import ClassDraft
+from ingest.discover.heard import Heard, Sample
 from ingest.packets import Burst
+from ingest.profiles import Profiles
 from ingest.topic_table import Route
 
 _SLICE = 4_096
@@ -31,20 +36,21 @@ class Refusal:
 
 @dataclass(slots=True)
 class Trial:
-    """read: topics most of whose messages became readings. refused: the others. sensors: how many there were."""
+    """read: topics most of whose messages were understood. refused: the others. sensors: how many there were."""
 
     read: set[bytes] = field(default_factory=set)
     refused: dict[bytes, Refusal] = field(default_factory=dict)
     sensors: int = 0
 
 
-def try_routes(routes: Sequence[Route], topics: Mapping[bytes, Heard]) -> Trial:
-    """Run the routes over all samples."""
+def try_routes(routes: Sequence[Route], topics: Mapping[bytes, Heard], classes: Sequence[ClassDraft] = ()) -> Trial:
+    """Run the routes over all samples, in the order they came; classes say what arrays become, and which units."""
     out, refusals, first = Trial(), Counter[bytes](), dict[bytes, Refusal]()
-    batcher = Batcher.alone(routes, partitions=1, max_sensors=_MAX_SENSORS, max_payload_bytes=_MAX_PAYLOAD_BYTES)
-    messages = ((topic, sample.payload) for topic, heard in topics.items() for sample in heard.samples)
-    for burst in _bursts(messages):
-        batch = batcher.batch(burst, np.zeros(len(burst), np.int64))
+    batcher = Batcher.alone(routes, 1, _MAX_SENSORS, _MAX_PAYLOAD_BYTES, Profiles(ClassTable(_settings(classes))))
+    said = [(topic, sample) for topic, heard in topics.items() for sample in heard.samples]
+    said.sort(key=lambda one: one[1].number)
+    for burst, arrival_us in _bursts(said):
+        batch = batcher.batch(burst, arrival_us)
         for refused in batch.refused:
             refusals[refused.topic] += 1
             first.setdefault(refused.topic, Refusal(refused.reason, refused.detail, refused.payload))
@@ -58,7 +64,16 @@ def try_routes(routes: Sequence[Route], topics: Mapping[bytes, Heard]) -> Trial:
     return out
 
 
-def _bursts(messages: Iterable[tuple[bytes, bytes]]) -> Iterator[Burst]:
-    rest = iter(messages)
+def _settings(classes: Sequence[ClassDraft]) -> list[ClassSettings]:
+    drafted = [
+        ClassSettings(name=one.name, match=one.match, kind=one.kind, reporting=one.reporting, unit=one.unit)
+        for one in classes
+    ]
+    return [*drafted, EVERYTHING_ELSE]
+
+
+def _bursts(said: Iterable[tuple[bytes, Sample]]) -> Iterator[tuple[Burst, NDArray[np.int64]]]:
+    rest = iter(said)
     while some := list(islice(rest, _SLICE)):
-        yield Burst([topic for topic, _ in some], [payload for _, payload in some], [0] * len(some))
+        burst = Burst([topic for topic, _ in some], [sample.payload for _, sample in some], [0] * len(some))
+        yield burst, np.array([sample.arrival_us for _, sample in some], np.int64)

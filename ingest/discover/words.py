@@ -45,6 +45,14 @@ VALUES = ["value", "val", "reading", "measurement", "measuredvalue", "currentval
 WEAK_VALUES = ["v", "y", "data", "raw", "measure", "payload", "result", "val0"]
 """Names that mean the value where nothing else could."""
 UNITS = ["unit", "units", "uom", "eu", "engunit", "engineeringunit", "engineeringunits", "unitofmeasure"]
+RATES = ["ratehz", "samplerate", "samplingrate", "samplingfrequency", "samplefrequency", "sampleratehz", "fs", "rate"]
+"""Names of a waveform's samples a second."""
+NAMES = [
+    *["name", "id", "tag", "tagname", "tagid", "sensor", "sensorname", "sensorid", "signal", "signalname", "quantity"],
+    *["metric", "measurement", "parameter", "param", "variable", "channel", "point", "datapoint", "item", "key", "n"],
+    *["field", "label", "property", "attribute", "type", "address", "register"],
+]
+"""Names of what names a row."""
 BOOLEAN_QUALITIES = frozenset(["q", "quality", "valid", "isvalid", "good", "isgood", "validity"])
 _ABOUT = frozenset(
     _words(
@@ -97,7 +105,7 @@ _UCUM = {
     "MPa": "mpa",
     "[psi]": "psi",
     "%": "% percent pct %rh rh",
-    "/min": "rpm 1/min /min min-1 u/min r/min upm",
+    "1/min": "rpm 1/min /min min-1 u/min r/min upm",
     "mm/s": "mm/s mms",
     "m/s": "m/s",
     "m/min": "m/min",
@@ -169,8 +177,8 @@ _BY_QUANTITY = {
     "frequency": "Hz",
     "freq": "Hz",
     "frequenz": "Hz",
-    "rpm": "/min",
-    "drehzahl": "/min",
+    "rpm": "1/min",
+    "drehzahl": "1/min",
     "torque": "N.m",
     "drehmoment": "N.m",
 }
@@ -257,16 +265,6 @@ def is_numbered_place(segment: str) -> bool:
     """
     match = re.fullmatch(r"([a-z]+)[-_. ]?\d+", segment.lower())
     return match is not None and match[1] in PLACES
-
-
-def unit_in_ucum(said: str) -> str | None:
-    """A unit as payloads say it, in UCUM; None for one that is not in the table.
-
-    >>> unit_in_ucum("°C"), unit_in_ucum("U/min"), unit_in_ucum("furlong")
-    ('Cel', '/min', None)
-    """
-    # UCUM tells case apart where people do not: mPa and MPa.
-    return said if said in _UCUM else _TO_UCUM.get(said.strip().lower())
 
 
 @lru_cache(maxsize=65_536)

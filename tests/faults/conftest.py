@@ -57,7 +57,9 @@ class Site:
 
     def quarantined(self) -> dict[str, int]:
         """How many messages the gateway says that it set aside, by reason; none for a reason nobody knows."""
-        found = {reason.value: self.plant.gateway_metric("messages_quarantined_total", reason=reason) for reason in Reason}
+        found = {
+            reason.value: self.plant.gateway_metric("messages_quarantined_total", reason=reason) for reason in Reason
+        }
         assert sum(found.values()) == self.plant.gateway_metric("messages_quarantined_total")
         return {reason: int(count) for reason, count in found.items() if count}
 
@@ -83,13 +85,17 @@ class Site:
             what=f"{name} {labels or ''} at {at_least:g}",
         )
 
+    def wait_acknowledged(self, messages: int, timeout_s: float = 60.0) -> None:
+        """Until the tap has seen that many PUBACKs."""
+        wait_until(lambda: self.tap.acknowledged >= messages, timeout_s=timeout_s, what=f"{messages} acknowledged")
+
     def wait_settled(self, messages: int | None = None, timeout_s: float = 60.0) -> None:
         """Until all that was sent is acknowledged, nothing is in flight and the spool is empty; then check invariants.
 
         messages: how many; default: all of the sender's.
         """
         sent = self.sender.sent if messages is None else messages
-        wait_until(lambda: self.tap.acknowledged >= sent, timeout_s=timeout_s, what=f"{sent} acknowledged")
+        self.wait_acknowledged(sent, timeout_s)
         busy = ("messages_in_flight", "backlog_bytes", "backlog_seconds", "spooling_partitions")
         wait_until(
             lambda: not any(self.plant.gateway_metric(name) for name in busy),

@@ -1,20 +1,13 @@
-"""Rows 15, 16 and 18: payloads of every format that are no readings, times that cannot be, and too much of it.
-
-A payload that is inflated on its way in does not exist: no decoder decompresses anything, MQTT does not, and our
-WebSocket offers no compression. Sparkplug's own, which is not in its specification, is sent here as a bomb and stays
-packed.
-"""
+"""Rows 15 and 16: payloads of every format that are no readings, and times that cannot be."""
 
 from __future__ import annotations
 
 import gzip
 import random
-import socket
 import time
 from collections import Counter
 from datetime import UTC, datetime
 from math import inf, isfinite, nan
-from pathlib import Path
 
 import cbor2
 import msgspec
@@ -25,14 +18,13 @@ from ingest.contract.errors import Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
 from ingest.contract.sensors import check_path
 from ingest.decoders import DECODERS
-from tests.bench.raw_publisher import connect, remaining_length
+from tests.bench.raw_publisher import remaining_length
 from tests.conformance.payloads import payloads_of
 from tests.conformance.payloads.sparkplug_b import bd_seq, metric, payload
 from tests.conformance.test_decoders import HOSTILE
-from tests.deployment.logs import read_readings, read_topic
+from tests.deployment.logs import read_readings
 from tests.faults.conftest import Site
-from tests.faults.stream import numbers_in_log, reasons_in_quarantine
-from tests.servers.binaries import find_binary
+from tests.faults.stream import reasons_in_quarantine
 from tests.servers.fixtures import PrometheusFactory
 from tests.servers.prometheus import promtool_check_metrics
 from tests.servers.waiting import wait_until
@@ -108,8 +100,13 @@ TIMES: dict[str, dict[int, int | str]] = {
     "cbor": _ALL_UNITS,
     "msgpack": _ALL_UNITS,
     "kepware": _ALL_UNITS,
-    "influx": {at: "timestamp" for at in _ALL_UNITS} | {_S * 10**9: _S * 10**6, YEAR_2199_US * 1_000: YEAR_2199_US},
-    "senml": {_S: _S * 10**6, _S * 1_000: "timestamp", 253_402_300_799: "timestamp", YEAR_2199_US // 10**6: YEAR_2199_US},
+    "influx": dict.fromkeys(_ALL_UNITS, "timestamp") | {_S * 10**9: _S * 10**6, YEAR_2199_US * 1_000: YEAR_2199_US},
+    "senml": {
+        _S: _S * 10**6,
+        _S * 1_000: "timestamp",
+        253_402_300_799: "timestamp",
+        YEAR_2199_US // 10**6: YEAR_2199_US,
+    },
     "sparkplug_b": {2**64 - 1: "timestamp", _S: "timestamp", _S * 1_000: _S * 10**6, 253_402_300_799_000: "timestamp"},
     "opcua_json": {-1: "timestamp", _S: _S * 10**6, 253_402_300_799: "timestamp", YEAR_2199_US // 10**6: YEAR_2199_US},
 }
@@ -178,6 +175,7 @@ CLASSES = """[[class]]
 name = "good"
 match = ["*/good/**"]
 windows = ["1h"]
+reporting = "periodic"
 series = ["value", "mean", "samples"]
 models = []
 
@@ -192,7 +190,9 @@ class Sent:
         self.expected: dict[str, int | str | None] = {}
         """By topic: a reason, a time in µs, or None for a reading of any time. Not there: that is the decoder's."""
 
-    def add(self, decoder: str, body: bytes, *expected: int | str | None, kind: str = "NBIRTH", by: str = "bad") -> None:
+    def add(
+        self, decoder: str, body: bytes, *expected: int | str | None, kind: str = "NBIRTH", by: str = "bad"
+    ) -> None:
         machine = f"{by}-{len(self.messages):04d}"
         topic = topic_of(decoder, machine, "state" if by == "bad" else "value").replace("NBIRTH", kind)
         self.messages.append((topic, body))
@@ -222,6 +222,7 @@ def bad_messages() -> Sent:
     for name, times in TIMES.items():
         for at, becomes in times.items():
             sent.add(name, timed(name, 1, at), becomes, by="clock")
+    # Sparkplug's compression, which is not in its specification: nothing unpacks it.
     bomb = gzip.compress(bytes(64 * MIB))
     packed = b"\x22\x12SPBV1.0_COMPRESSED\x2a" + remaining_length(len(bomb)) + bomb
     sent.add("sparkplug_b", packed, "no_birth", kind="NDATA")
@@ -283,7 +284,9 @@ async def test_bad_payloads_of_every_format_are_set_aside_and_the_rest_is_undist
     values: dict[str, list[float]] = {}
     for one in await read_readings(site.kafka, f"{site.plant.prefix}.readings"):
         texts = one.text.decode() if one.text is not None else [None] * len(one)
-        rows = zip(one.sensor.decode(), one.ts_us.tolist(), one.value.tolist(), one.quality.tolist(), texts, strict=True)
+        rows = zip(
+            one.sensor.decode(), one.ts_us.tolist(), one.value.tolist(), one.quality.tolist(), texts, strict=True
+        )
         for sensor, ts_us, value, quality, text in rows:
             assert sensor is not None
             assert check_path(sensor) == sensor
@@ -304,7 +307,10 @@ async def test_bad_payloads_of_every_format_are_set_aside_and_the_rest_is_undist
     # And the good ones are there, once each, in order; times in the year 2199 beside them have moved no window.
     assert values == {machine_of(topic): list(map(float, range(GOOD))) for topic, _ in usual[0]}
     mean = sum(range(GOOD)) / GOOD
-    assert windows == {machine_of(topic): (GOOD, pytest.approx(mean)) for topic, _ in usual[0]}
+    assert windows.keys() == values.keys()
+    for samples, found_mean in windows.values():
+        assert samples == GOOD
+        assert found_mean == pytest.approx(mean)
     assert future == 1 + sum(becomes == YEAR_2199_US for one in TIMES.values() for becomes in one.values())
 
 
@@ -329,104 +335,3 @@ def good_windows(site: Site) -> dict[str, tuple[float, float]]:
         for (series, sensor), count in found.items()
         if series == "samples"
     }
-
-
-# --- row 18 -----------------------------------------------------------------------------------------------------------
-
-
-WAVES = """[[class]]
-name = "wave"
-match = ["wave/**"]
-kind = "waveform"
-waveform = { features = ["rms"], keep_raw = true }
-
-"""
-WAVE = "in/wave/press-01/vibration"
-
-
-def publish_zeros(port: int, topic: bytes, size: int) -> None:
-    """A PUBLISH of QoS 1 whose payload is that many zeros, made on the way; returns when the broker has it."""
-    chunk = memoryview(bytes(MIB))
-    with connect("127.0.0.1", port) as connection:
-        head = len(topic).to_bytes(2) + topic + b"\0\1"
-        connection.sendall(b"\x32" + remaining_length(len(head) + size) + head)
-        for at in range(0, size, MIB):
-            connection.sendall(chunk[: size - at])
-        assert connection.recv(4, socket.MSG_WAITALL) == b"\x40\2\0\1"
-
-
-def peak_bytes(site: Site) -> int:
-    """The most memory that the gateway's process ever had."""
-    status = Path(f"/proc/{site.plant.gateway.pid}/status").read_text()
-    return 1_024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-
-
-@pytest.mark.fault(18)
-@pytest.mark.timeout(180)
-async def test_the_largest_packet_of_mqtt_leaves_a_stub_in_quarantine_and_no_memory_in_use(site: Site) -> None:
-    site.set(MQTT__PORT=str(site.mosquitto.port))  # the tap would hold it whole
-    topic = b"factory/demo/assembly/line-01/press-01/huge"
-    size = 268_435_455 - 2 - len(topic) - 2 - 1  # MQTT 5 has properties, if only their length
-    with site.plant.gateway:
-        site.sender.send(100)
-        site.wait_metric("messages_acknowledged_total", 100)
-        before = peak_bytes(site)
-        publish_zeros(site.mosquitto.port, topic, size)
-        site.sender.send(100)
-        site.wait_metric("messages_acknowledged_total", 201)
-        assert site.quarantined() == {"too_large": 1}
-        assert peak_bytes(site) - before < 32 * MIB
-        site.plant.check_ledger()
-        site.plant.gateway.terminate()
-        # It was acknowledged: the broker has forgotten it.
-        site.plant.gateway.start()
-        site.sender.send(1)
-        site.wait_metric("messages_acknowledged_total", 1)
-        assert site.plant.gateway_metric("messages_received_total") == 1
-    (stub,) = await read_topic(site.kafka, f"{site.plant.prefix}.quarantine")
-    assert stub.headers["topic"] == topic
-    assert stub.value is not None
-    assert 0 < len(stub.value) <= 65_536
-    assert set(await numbers_in_log(site.kafka, f"{site.plant.prefix}.readings")) == set(range(201))
-
-
-@pytest.mark.fault(18)
-@pytest.mark.timeout(180)
-async def test_what_makes_more_than_a_record_is_split_and_a_waveform_that_does_stops_nobody(site: Site) -> None:
-    text = '[[route]]\ntopic = "in/{kind}/{machine}/{quantity}"\n\n'
-    text += '[[route]]\ntopic = "rows/{machine}"\npath = "rows/{machine}/{field}"\n'
-    text += 'options = { values = ["*"] }\n\n'
-    site.configure(text, WAVES)
-    limit = 131_072
-    site.set(KAFKA__TOPICS__WAVEFORMS__NAME=f"{site.plant.prefix}.waveforms")
-    site.set(GATEWAY__MAX_PAYLOAD_BYTES=str(16 * MIB), GATEWAY__MAX_RECORD_BYTES=str(limit))
-    noise = random.Random(18)
-    fields = {f"field-{number:04d}": noise.randbytes(2_000).hex() for number in range(2_000)}
-    samples = [noise.random() for _ in range(60_000)]
-    small = samples[:1_000]
-    with site.plant.gateway:
-        site.sender.send_raw(
-            [
-                ("rows/press-01", msgspec.json.encode(fields)),
-                (WAVE, msgspec.json.encode({"value": samples})),
-                (WAVE, msgspec.json.encode({"value": small})),
-            ]
-        )
-        site.wait_settled(3, timeout_s=20)
-        assert site.quarantined() == {"too_large": 1}
-        assert site.plant.gateway_metric("records_produced_total") > len(fields) * 4_000 / limit
-    assert await reasons_in_quarantine(site.kafka, f"{site.plant.prefix}.quarantine") == [(WAVE.encode(), "too_large")]
-    records = await read_topic(site.kafka, f"{site.plant.prefix}.readings")
-    assert max(len(one.value or b"") for one in records) <= limit
-    readings = await read_readings(site.kafka, f"{site.plant.prefix}.readings")
-    there = {
-        sensor: text
-        for one in readings
-        if one.text is not None
-        for sensor, text in zip(one.sensor.decode(), one.text.decode(), strict=True)
-        if text is not None
-    }
-    assert there == {f"rows/press-01/{name}": text for name, text in fields.items()}
-    # The features of both waveforms are there, the samples of that which fits into a record.
-    assert sum(sensor == "wave/press-01/vibration.rms" for one in readings for sensor in one.sensor.decode()) == 2
-    assert len(await read_topic(site.kafka, f"{site.plant.prefix}.waveforms")) == 1

@@ -17,7 +17,6 @@ from tests.conformance.payloads.sparkplug_b import bd_seq, metric, payload
 from tests.deployment.logs import read_readings, read_topic
 from tests.faults.conftest import Site
 from tests.faults.stream import send_quickly
-from tests.servers.waiting import wait_until
 
 ANY = '[[route]]\ntopic = "any/{rest...}"\n\n'
 DEMO = '[[route]]\ntopic = "factory/{site}/{area}/{line}/{machine}/{quantity}"\n\n'
@@ -47,7 +46,11 @@ TOPICS: dict[bytes, str | None] = {
     "any/Öl/Temperatur °C".encode(): "Öl/Temperatur °C",
 }
 # What no broker may pass on, and some do; written as bytes that are exchanged on the way to the gateway.
-SMUGGLED: dict[bytes, bytes] = {b"any/new~line": b"any/new\nline", b"any/n|ul": b"any/n\0ul", b"any/ut^f": b"any/ut\xfff"}
+SMUGGLED: dict[bytes, bytes] = {
+    b"any/new~line": b"any/new\nline",
+    b"any/n|ul": b"any/n\0ul",
+    b"any/ut^f": b"any/ut\xfff",
+}
 EXCHANGE = bytes.maketrans(b"~|^", b"\n\0\xff")
 # The broker hangs up on these, or keeps them to itself.
 REFUSED = [b"any/+", b"any/#", b"any/a\nb", b"any/a\0b", b"any/\xff", b"any/\xed\xa0\x80", b"$share/group/any/x"]
@@ -127,7 +130,9 @@ async def test_no_topic_of_mqtt_becomes_one_of_kafka_and_odd_ones_are_set_aside(
     found = [(one.headers["topic"], one.headers["reason"].decode()) for one in aside]
     assert sorted(found) == sorted(expected)
     sensors = {
-        sensor for one in await read_readings(site.kafka, f"{site.plant.prefix}.readings") for sensor in one.sensor.decode()
+        sensor
+        for one in await read_readings(site.kafka, f"{site.plant.prefix}.readings")
+        for sensor in one.sensor.decode()
     }
     assert {one for one in sensors if one is not None and not one.startswith("demo/")} == set(TOPICS.values()) - {None}
 
@@ -183,11 +188,7 @@ async def test_floods_of_names_nodes_and_devices_are_counted_and_harm_nobody(sit
                 for number in range(part * FLOOD // 5, (part + 1) * FLOOD // 5)
             )
             flood += send_quickly(site.mosquitto.port, names)
-            wait_until(
-                lambda: site.tap.acknowledged >= site.sender.sent + good + flood,
-                timeout_s=60,
-                what="all acknowledged",
-            )
+            site.wait_acknowledged(site.sender.sent + good + flood)
             resident.append(site.resident_bytes)
         asked = int(site.plant.gateway_metric("requests_total"))
         site.wait_settled(site.sender.sent + good + flood + asked)  # requests come back: the route takes all commands

@@ -54,10 +54,10 @@ class Facts:
 
     fields:   places of the values, in order; left_out: of those that are none (texts about the sensor, objects).
     odd:      fields called like a time or a quality that are neither.
-    switches: names, as the decoder gives them, of values that are booleans; "" for a value without a name.
+    switches: names, or their ends, of values that are booleans; "" for a value without a name.
     units:    what stands beside a value as its unit, by its name, where no option of the decoder can read it.
-    tokens:   parts of a name's template, `{tag.host}`, that tell values of one topic apart, and whether every
-              payload has them.
+    tokens:   parts of a name's template, `{tag.host}`, that tell values of one topic apart.
+    has:      all such parts that every payload has.
     options:  more of the decoder's options. notes: what is not certain, for people.
     """
 
@@ -70,7 +70,8 @@ class Facts:
     switches: frozenset[str] = frozenset()
     units: dict[str, str] = field(default_factory=dict)
     decimal_comma: bool = False
-    tokens: dict[str, bool] = field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
+    has: frozenset[str] = frozenset()
     options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -217,41 +218,41 @@ def can_be_named(name: str) -> bool:
 _MAX_LINES = 256
 
 
-def telling(lines: Sequence[dict[str, str]]) -> dict[str, bool]:
-    """The fewest tokens that tell lines (token → what it stands for) apart, and whether all lines have them.
+def telling(lines: Sequence[dict[str, str]]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The fewest tokens that tell lines (token → what it stands for) apart, and all that every line has.
 
-    >>> telling([{"{tag.cpu}": "0", "{tag.host}": "a"}, {"{tag.cpu}": "1", "{tag.host}": "a"}])
-    {'{tag.cpu}': True}
+    >>> telling([{"{tag.cpu}": "0", "{tag.host}": "a"}, {"{tag.cpu}": "1", "{tag.host}": "a"}])[0]
+    ('{tag.cpu}',)
     """
     lines = lines[:_MAX_LINES]
     tokens = list(dict.fromkeys(token for line in lines for token in line))
-    every = {token: all(line.get(token) for line in lines) for token in tokens}
-    usable = {token: every[token] and all(can_be_named(line[token]) for line in lines) for token in tokens}
+    has = frozenset(token for token in tokens if all(can_be_named(line.get(token, "")) for line in lines))
     chosen: list[str] = []
     while True:
-        groups = Counter(tuple(line.get(token) for token in chosen) for line in lines)
-        # One more at a time: the one that splits most; those that every line has go first.
         rest = [token for token in tokens if token not in chosen]
-        gains = {
-            token: len({tuple(line.get(one) for one in (*chosen, token)) for line in lines}) - len(groups)
-            for token in rest
-        }
-        best = max(rest, key=lambda token: (bool(gains[token]), usable[token], gains[token]), default=None)
+        gains = {token: _groups(lines, (*chosen, token)) - _groups(lines, chosen) for token in rest}
+        # One more at a time: the one that splits most; those that every line has go first.
+        best = max(rest, key=lambda token: (gains[token] > 0, token in has, gains[token]), default=None)
         if best is None or not gains[best]:
-            return {token: every[token] for token in tokens if token in chosen}
+            return tuple(token for token in tokens if token in chosen), has
         chosen.append(best)
 
 
-def template_of(facts: Sequence[Facts]) -> tuple[str, list[str]]:
-    """A name's template for all topics of a route, and the tokens it had to do without.
+def _groups(lines: Sequence[dict[str, str]], tokens: Sequence[str]) -> int:
+    return len({tuple(line.get(token) for token in tokens) for line in lines})
 
-    >>> template_of([Facts(None, tokens={"{tag.cpu}": True}), Facts(None)])
-    ('{tag.cpu}/{field}', [])
+
+def template_of(facts: Sequence[Facts]) -> str:
+    """A name's template for all topics of a route.
+
+    >>> template_of([Facts(None, tokens=("{tag.cpu}",), has=frozenset({"{tag.cpu}"}))])
+    '{tag.cpu}/{field}'
     """
-    tokens: dict[str, bool] = {}
-    for fact in facts:
-        for token, every in fact.tokens.items():
-            tokens[token] = tokens.get(token, True) and every
-    return "/".join([*(token for token, every in tokens.items() if every), "{field}"]), [
-        token for token, every in tokens.items() if not every
-    ]
+    wanted = dict.fromkeys(token for fact in facts for token in fact.tokens)
+    return "/".join([*(token for token in wanted if all(token in fact.has for fact in facts)), "{field}"])
+
+
+def left_alike(facts: Sequence[Facts]) -> list[str]:
+    """Tokens that a name's template should have, and cannot: not every payload has them."""
+    wanted = dict.fromkeys(token for fact in facts for token in fact.tokens)
+    return [token for token in wanted if not all(token in fact.has for fact in facts)]

@@ -39,20 +39,18 @@ class Influx:
         switches = {_unescaped(found) for line in lines for found in _SWITCH.findall(_after_head(line))}
         if not switches and not any(map(_NUMBER.search, lines)):
             return None
-        told = [_head(line) for line in lines]
-        tokens = telling(told)
-        parts = [token for token, every in tokens.items() if every]
-        named = {"/".join([*(line[part] for part in parts), name]) for line in told for name in switches if parts}
+        tokens, has = telling([_head(line) for line in lines])
         return Facts(
             Format("influx", several=True),
-            switches=frozenset(named or switches),
+            switches=frozenset(switches),
             tokens=tokens,
+            has=has,
             options={} if unit == "ns" else {"time_unit": unit},
         )
 
     def options(self, _one: Format, facts: Sequence[Facts]) -> dict[str, Any]:
         """What a field's name needs so that no two are alike, and the unit of times."""
-        name, _ = template_of(facts)
+        name = template_of(facts)
         options = {key: value for fact in facts for key, value in fact.options.items()}
         return {"name": name, **options}
 

@@ -21,7 +21,7 @@ class Kepware:
             if not isinstance(values, list):
                 return None
             rows += values
-        if not rows or not all(isinstance(row, dict) and isinstance(row.get("id"), str) and "v" in row for row in rows):
+        if not rows or not all(_is_row(row) for row in rows):
             return None
         switches = {row["id"] for row in rows if isinstance(row["v"], bool)}
         switches -= {row["id"] for row in rows if row["v"] is not None and not isinstance(row["v"], bool)}
@@ -30,3 +30,7 @@ class Kepware:
     def options(self, _one: Format, _facts: Sequence[Facts]) -> dict[str, Any]:
         """They are preset."""
         return {}
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("id"), str) and "v" in row

@@ -15,7 +15,7 @@ _OF_VALUE = frozenset({"SourceTimestamp", "ServerTimestamp", "StatusCode", "Type
 
 
 class OpcUaJson:
-    """Known by `Messages` and `Payload`, or by the headers of data set messages, or by values with `SourceTimestamp`."""
+    """Known by `Messages` and `Payload`, by the headers of data set messages, or by values with `SourceTimestamp`."""
 
     def detect(self, look: Look) -> Facts | None:
         """Most documents are of PubSub, and one of them at least has data."""
@@ -25,26 +25,18 @@ class OpcUaJson:
         samples = [one for document in look.documents for one in _each(document) if _is_sample(one)]
         if len(samples) > len(data):
             switches = {_sample_name(one) for one in samples if _is_switch(one["Value"])}
-            return Facts(
-                Format("opcua_json", several=True), switches=frozenset(switches), options={"samples": True}
-            )
+            return Facts(Format("opcua_json", several=True), switches=frozenset(switches), options={"samples": True})
         if not data:
             return None
-        lines = [line for line, _ in data]
-        tokens = telling(lines)
-        switches = {
-            "/".join([*(line[token] for token, every in tokens.items() if every), identifier_of(key)])
-            for line, payload in data
-            for key, raw in payload.items()
-            if _is_switch(raw)
-        }
-        return Facts(Format("opcua_json", several=True), switches=frozenset(switches), tokens=tokens)
+        tokens, has = telling([line for line, _ in data])
+        switches = {identifier_of(key) for _, payload in data for key, raw in payload.items() if _is_switch(raw)}
+        return Facts(Format("opcua_json", several=True), switches=frozenset(switches), tokens=tokens, has=has)
 
     def options(self, _one: Format, facts: Sequence[Facts]) -> dict[str, Any]:
         """What a field's name needs so that no two are alike."""
         if all(fact.options.get("samples") for fact in facts):
             return {"samples": True}
-        name, _ = template_of(facts)
+        name = template_of(facts)
         return {} if name == "{field}" else {"name": name}
 
 

@@ -214,7 +214,7 @@ def _compare(line: str, row: _Row) -> list[str]:
         wrong.append(f"{line}: it is {row.value if row.text is None else row.text!r}")
     words = set((found["rest"] or "").split(", ")) - {""}
     # Codes and times may be left unsaid, anything doubtful may not.
-    doubtful = {word for word in row.words if not word.startswith(("code ", "at ", "arrival stamped"))}
+    doubtful = {word for word in row.words if not word.startswith(("code ", "at ", "arrival stamped", "on change"))}
     if not (doubtful <= words <= row.words):
         wrong.append(f"{line}: it is {sorted(row.words)}")
     return wrong

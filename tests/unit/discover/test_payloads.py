@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.discover.payloads import Facts, Format, inspect
+from ingest.discover.formats import Facts, Format, inspect
 from tests.unit.discover.hearing import START_US
 
 NOW_S = START_US // 1_000_000
@@ -72,7 +72,8 @@ def test_bare_values_are_plain(payload: bytes) -> None:
         (b"<x/>", "markup"),
         (b"x" * 300, "a long text"),
         (b"nan", "not finite, or thousands of digits"),
-        (b'{"a": {"b": 1}}', "nested JSON"),
+        (b'{"a": {}}', "JSON without a value"),
+        (b'[{"name": "x"}]', "JSON without a value of its own"),
         (b'{"name": "x"}', "JSON without a value of its own"),
         (b"{" * 100_000, "broken JSON"),
     ],

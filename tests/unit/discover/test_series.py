@@ -4,17 +4,18 @@ from typing import Any
 import pytest
 
 from ingest.contract.classes import Kind, Reporting
-from ingest.discover.payloads import Format
+from ingest.decoders.json import Json
 from ingest.discover.series import Traits, kind_of, reporting_of, traits_of
-from ingest.discover.words import unit_in_ucum, unit_of_name
+from ingest.discover.words import unit_of_name
 from tests.unit.discover.hearing import START_US, burst, hear
 
-JSON = Format("json", "v")
+JSON = Json(value="v")
 
 
 def traits(*values: Any) -> Traits:
     hearing = hear([[("t", {"v": value})] for value in values])
-    return traits_of(hearing.topics[b"t"], JSON, ["v"])["v"]
+    switches = [""] if all(value is None or isinstance(value, bool) for value in values) else []
+    return traits_of(b"t", hearing.topics[b"t"], JSON, switches=switches)[""]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def at_times(times_s: Iterable[float], values: Iterable[Any]) -> Traits:
     for time_s, value in zip(times_s, values, strict=False):
         hearing.take(burst([("t", {"v": value})]), START_US + round(time_s * 1e6))
         last_s = time_s
-    return traits_of(hearing.topics[b"t"], JSON, ["v"], listened_us=round(last_s * 1e6))["v"]
+    return traits_of(b"t", hearing.topics[b"t"], JSON, listened_us=round(last_s * 1e6))[""]
 
 
 NUMBERS = [n * 0.37 for n in range(100)]
@@ -78,12 +79,12 @@ def test_retained_messages_tell_no_interval() -> None:
     hearing = hear([])
     for at in range(10):
         hearing.take(burst([("t", {"v": at})], retained=True), START_US + at * 1_000_000)
-    assert traits_of(hearing.topics[b"t"], JSON, ["v"])["v"].regular is None
+    assert traits_of(b"t", hearing.topics[b"t"], JSON)[""].regular is None
 
 
 def test_a_clock_that_stands_is_not_the_time_of_sending() -> None:
     hearing = hear([[("t", {"ts": 1_790_000_000, "v": at})] for at in range(10)])
-    assert traits_of(hearing.topics[b"t"], Format("json", "v", False, "ts"), ["v"])["v"].regular is True
+    assert traits_of(b"t", hearing.topics[b"t"], JSON)[""].regular is True
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,3 @@ def test_a_clock_that_stands_is_not_the_time_of_sending() -> None:
 )
 def test_units_of_names(name: str, unit: str) -> None:
     assert unit_of_name(name) == unit
-
-
-def test_units_of_payloads() -> None:
-    assert [unit_in_ucum(said) for said in ("°C", "kWh", "mbar", "U/min", " RPM ", "?")] == [
-        "Cel", "kW.h", "mbar", "/min", "/min", None,
-    ]  # fmt: skip

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.discover.names import name_levels
-from ingest.discover.payloads import Format
+from ingest.discover.formats import Format
 from ingest.discover.shapes import MAX_SHAPES, Shape, Topic, find_shapes
 
 VALUE, PLAIN, SEVERAL = Format("json", "value", False, "ts"), Format("plain"), Format("json", None, True)

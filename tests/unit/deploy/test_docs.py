@@ -1,0 +1,149 @@
+"""README and docs: settings, commands, metrics, links and figures are those that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from prometheus_client import CollectorRegistry
+
+from deploy.cli import app
+from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.gateway_settings import ClockSettings
+from ingest.contract.units import Conversion, canonical, conversion
+from ingest.contract.waveform_options import FeatureName
+from ingest.gateway_events import GatewayEvents
+from ingest.simulator.description_file import parse_plant
+from ingest.simulator.faults.catalogue import KINDS
+from stream.notify.notifier_events import NotifierEvents
+from stream.worker_events import WorkerEvents
+from tests.unit.deploy.reading_docs import DOCUMENTS, ROOT, Block, blocks, settings_of
+
+ALL = [block for document in DOCUMENTS for block in blocks(document)]
+TEXTS = {document.name: document.read_text(encoding="utf-8") for document in DOCUMENTS}
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("block", [one for one in ALL if one.language == "toml"], ids=lambda block: block.name)
+def test_a_settings_snippet_is_one(block: Block) -> None:
+    if "[[group]]" in block.text:
+        assert parse_plant(block.text, block.name).group
+    else:
+        assert settings_of(block.text).route
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `millstream …` with an argument, in blocks and in the text."""
+    found = []
+    for name, text in TEXTS.items():
+        lines = re.findall(r"^ +(?:\$ )?(millstream .+)$", text, re.MULTILINE)
+        lines += [" ".join(one.split()) for one in re.findall(r"`(millstream [^`]+)`", text)]
+        found += [(name, re.split(r" (?:#|>) ", line)[0].strip()) for line in lines if "…" not in line]
+    return found
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(commands())))
+def test_a_command_and_its_options_exist(document: str, line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    while groups := getattr(command, "commands", None):
+        assert words, line
+        command = groups[words.pop(0)]
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= options, line
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def metrics() -> set[str]:
+    registry = CollectorRegistry()
+    gateway = GatewayEvents(registry)
+    gateway.watch(
+        waiting=lambda: 0,
+        sensors=lambda: 0,
+        backlog_seconds=lambda: 0,
+        backlog_bytes=lambda: 0,
+        clock_offsets=lambda: [],
+    )
+    WorkerEvents(registry)
+    NotifierEvents(registry, [])
+    names = set()
+    for family in registry.collect():
+        names.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    return names
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    named = {one for text in TEXTS.values() for one in re.findall(r"\bmillstream_(?:gateway|worker|notifier)_\w+", text)}
+    assert len(named) > 10
+    assert named <= metrics()
+
+
+def test_every_metric_of_the_gateway_is_explained() -> None:
+    explained = "\n".join(TEXTS.values())
+    # Those that say what their name says.
+    plain = ("readings_", "records_produced", "produced_bytes", "mqtt_connections")
+    ours = {one for one in metrics() if one.startswith("millstream_gateway_")}
+    assert {one for one in ours if one not in explained and not one[19:].startswith(plain)} == set()
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def first_cells(text: str) -> list[str]:
+    """What is in backticks in the first cell of the rows of a text's tables."""
+    return [one for cell in re.findall(r"^\| (`[^|]*)\|", text, re.MULTILINE) for one in re.findall(r"`([^`]+)`", cell)]
+
+
+UNITS = [
+    (written, taken)
+    for cell, taken in re.findall(r"^\| (`[^|]*) \| `([^`]+)` \|", TEXTS["units.md"], re.MULTILINE)
+    for written in re.findall(r"`([^`]+)`", cell)
+]
+
+
+@pytest.mark.parametrize(("written", "taken"), UNITS)
+def test_a_unit_is_taken_as_the_page_says(written: str, taken: str) -> None:
+    assert canonical(written) == canonical(taken)
+    assert conversion(written, taken) == Conversion(1.0, 0.0)
+
+
+def test_units_that_differ_in_kind_are_not_converted() -> None:
+    assert conversion("bar", "kPa") == Conversion(100.0, 0.0)
+    assert conversion("rpm", "Hz").scale == pytest.approx(1 / 60)
+    assert conversion("C", "Cel") == Conversion(1.0, 0.0)
+    for source, target in (("rpm", "rad/s"), ("barg", "bara"), ("barg", "bar"), ("Nm³/h", "m3/h"), ("kvar", "kW"), ("gpm", "l/min")):
+        with pytest.raises(QuarantineError):
+            conversion(source, target)
+
+
+def test_every_reason_rule_feature_and_fault_is_listed() -> None:
+    assert set(first_cells(TEXTS["quarantine.md"])) == {one.value for one in Reason}
+    assert set(first_cells(TEXTS["waveforms.md"])) == set(get_args(FeatureName))
+    assert set(first_cells(TEXTS["clocks.md"])) == set(get_args(ClockSettings.model_fields["rule"].annotation))
+    faults = TEXTS["simulator.md"].partition("\n## Faults\n")[2]
+    assert set(KINDS) <= set(re.findall(r"`(\w+)`", faults))
+    plants = {path.stem for path in (ROOT / "deploy" / "plants" / "simulated").glob("*.toml")}
+    assert plants == {one for one in first_cells(TEXTS["simulator.md"]) if not one.startswith("--")}
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "DECISIONS.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_links_within_the_project_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            assert (document.parent / target).exists(), target
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert {path.name for path in DOCS.glob("*.md")} == set(re.findall(r"\(docs/(\w+\.md)\)", TEXTS["README.md"]))
