@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ from ingest.contract.errors import ReconnectError, StopError
 from ingest.contract.filters import overlaps
 from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.settings import Settings, route_filters
+from ingest.contract.tags import Tag
+from ingest.contract.units import check_unit
 from ingest.mqtt import MqttLink
 from ingest.packets import Burst
 
 _TIMEOUT_S = 10.0
-# In Arrow, lz4, with headers, in records of hundreds; docs/spool.md has the table.
+# In Arrow, lz4; docs/spool.md has the table.
 _BYTES_PER_READING = 30
+_BYTES_PER_RECORD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,19 @@ def check_routes(settings: Settings) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
+def check_units(settings: Settings, tags: Mapping[str, Tag]) -> list[Finding]:
+    """Units that nobody can convert into: they may still be shown."""
+    said = [(one.unit, f"class {one.name}") for one in settings.classes]
+    said += [(tag.unit, f"the tag of {tag.path}") for tag in tags.values()]
+    found: dict[str, Finding] = {}
+    for unit, where in said:
+        try:
+            check_unit(unit)
+        except ValueError as error:
+            found.setdefault(unit, Finding("units", None, f"{where}: {error}; readings in another unit are set aside"))
+    return list(found.values())
+
+
 def check_state_dir(settings: Settings) -> Finding:
     """Whether the spool's disk can be written, and how long it lasts."""
     directory, spool = settings.gateway.state_dir, settings.gateway.spool
@@ -110,7 +127,14 @@ def check_state_dir(settings: Settings) -> Finding:
     if free_bytes < spool.max_bytes:
         room = f"only {free_bytes / 2**30:,.1f} GiB are free, less than gateway.spool.max_bytes"
         return Finding("spool", None, f"{directory}: {room} ({spool.max_bytes / 2**30:,.1f} GiB)")
-    hours = spool.max_bytes / (settings.plant.expected_sensors * _BYTES_PER_READING) / 3_600
+    records_per_s = min(settings.kafka.topics.readings.partitions, settings.plant.expected_sensors) * (
+        1e6 / max(settings.gateway.linger, 1)
+    )
+    per_s = (
+        settings.plant.expected_sensors * _BYTES_PER_READING
+        + min(records_per_s, settings.plant.expected_sensors) * _BYTES_PER_RECORD
+    )
+    hours = spool.max_bytes / per_s / 3_600
     lasts = f"about {hours:,.0f} h" if hours >= 1 else f"about {hours * 60:,.0f} min"
     return Finding(
         "spool", True, f"{directory}: lasts {lasts} of Kafka's absence at a reading a second of each expected sensor"

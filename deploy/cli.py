@@ -111,7 +111,7 @@ def check(
 
     Example: millstream check --config plant.toml --sensors 20000
     """
-    from deploy.checks import Finding, check_kafka, check_mqtt, check_routes, check_state_dir
+    from deploy.checks import Finding, check_kafka, check_mqtt, check_routes, check_state_dir, check_units
     from deploy.estimate import estimate
 
     configure_log("error")
@@ -124,7 +124,7 @@ def check(
         f"estimate    {need.sensors:,} sensors: at most {need.series:,} series on /metrics/sensors, "
         f"{need.state_bytes / 2**20:,.0f} MiB of worker memory ({need.bytes_per_sensor:,} bytes a sensor)"
     )
-    findings = check_routes(settings)
+    findings = [*check_routes(settings), *check_units(settings, tags)]
     if not offline:
 
         async def connections() -> list[Finding]:

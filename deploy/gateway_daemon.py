@@ -37,7 +37,7 @@ from ingest.topic_table import Route
 _DRAIN_S = 10.0
 _TOPICS_FILE = "topics.json"
 # What a reload cannot change: connections, and what was sized at the start.
-_FIXED = ("mqtt", "broker", "kafka", "gateway")
+_FIXED = ("mqtt", "broker", "kafka", "gateway", "plant")
 
 Reread = Callable[[], tuple[Settings, Mapping[str, Tag]]]
 
@@ -280,6 +280,8 @@ class _Daemon:
         self._routes = self._routes.of(settings)
         self._gateway.reconfigure(profiles_of(settings, tags), lambda broker: self._routes.by_broker[broker])
         self._remember(self._gateway)
+        if settings.keeps_waveforms and not self._settings.keeps_waveforms:
+            await ensure_topics(settings.kafka, self.events.kafka_unreachable, waveforms=True)
         self._settings, self._tags = settings, tags
         for broker in settings.brokers:
             try:

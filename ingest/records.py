@@ -52,36 +52,18 @@ def join_readings(parts: Sequence[Readings]) -> Readings:
     """One table of several, in order; each word once. At least one part."""
     if len(parts) == 1:
         return parts[0]
+    sizes = [len(one) for one in parts]
+    sensor = Words.join([one.sensor for one in parts], sizes)
+    assert sensor is not None
     return Readings(
-        _join_words([one.sensor for one in parts]),
+        sensor,
         np.concatenate([one.ts_us for one in parts]),
         np.concatenate([one.value for one in parts]),
         np.concatenate([one.quality for one in parts]),
         np.concatenate([one.flags for one in parts]),
-        _join_optional([one.text for one in parts], parts),
-        _join_optional([one.code for one in parts], parts),
+        Words.join([one.text for one in parts], sizes),
+        Words.join([one.code for one in parts], sizes),
     )
-
-
-def _join_optional(columns: Sequence[Words | None], parts: Sequence[Readings]) -> Words | None:
-    if all(column is None for column in columns):
-        return None
-    return _join_words(
-        [
-            Words(np.full(len(part), -1, np.int32), ()) if column is None else column
-            for column, part in zip(columns, parts, strict=True)
-        ]
-    )
-
-
-def _join_words(columns: Sequence[Words]) -> Words:
-    seen: dict[str, int] = {}
-    index = []
-    for column in columns:
-        # A last -1, so that "none" stays none.
-        place = np.array([*(seen.setdefault(word, len(seen)) for word in column.words), -1], np.int32)
-        index.append(place[column.index])
-    return Words(np.concatenate(index), list(seen))
 
 
 def waveform_record(waveform: RawWaveform, source: str, arrival_us: int, partitions: int) -> tuple[int, Outgoing]:

@@ -80,16 +80,7 @@ def merge(parts: list[Rows]) -> Rows:
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.quality for part in parts]),
         np.concatenate([part.flags for part in parts]),
-        _merge_words([part.text for part in parts], sizes),
-        _merge_words([part.code for part in parts], sizes),
+        Words.join([part.text for part in parts], sizes),
+        Words.join([part.code for part in parts], sizes),
     )
     return joined.take(np.argsort(joined.message, kind="stable"))
-
-
-def _merge_words(columns: list[Words | None], sizes: list[int]) -> Words | None:
-    if all(column is None for column in columns):
-        return None
-    texts: list[str | None] = []
-    for column, size in zip(columns, sizes, strict=True):
-        texts += [None] * size if column is None else column.decode()
-    return Words.encode(texts)

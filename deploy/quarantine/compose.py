@@ -15,8 +15,6 @@ from ingest.decoders.base import Remembering
 from ingest.memory import memory_name
 from ingest.profiles import Profiles
 from ingest.replay import Replayer
-from ingest.sensor_table import SensorTable
-from ingest.sensor_values import SensorValues
 from ingest.state_files import StateFiles
 from ingest.topic_table import Route
 
@@ -62,10 +60,10 @@ def replayer_of(
         if isinstance(decoder, Remembering) and one.topic in memory:
             decoder.restore(memory[one.topic])
         routes.append(Route(one.topic, TopicPattern.parse(one.topic, one.path), decoder))
-    sensors = SensorTable(partitions, settings.plant.max_sensors)
     profiles = Profiles(ClassTable(settings.classes, tags), settings.source)
-    values = SensorValues(sensors, profiles, settings.gateway.max_devices)
-    batcher = Batcher(routes, sensors, values, settings.gateway.max_payload_bytes)
+    batcher = Batcher.alone(
+        routes, partitions, settings.plant.max_sensors, settings.gateway.max_payload_bytes, profiles=profiles
+    )
     return Replayer(
         batcher.batch, readings_topic=settings.kafka.topics.readings.name, partitions=partitions, partly=partly
     )

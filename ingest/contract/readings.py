@@ -61,6 +61,23 @@ class Words:
         index = [-1 if text is None else seen.setdefault(text, len(seen)) for text in column]
         return cls(np.array(index, np.int32), list(seen))
 
+    @classmethod
+    def join(cls, columns: Sequence[Words | None], sizes: Sequence[int]) -> Words | None:
+        """Several columns, one after the other; None for one without any words. None if all are.
+
+        sizes: rows of each.
+        """
+        if all(column is None for column in columns):
+            return None
+        seen: dict[str, int] = {}
+        index = []
+        for column, size in zip(columns, sizes, strict=True):
+            words: Sequence[str] = () if column is None else column.words
+            # A last -1, so that "none" stays none.
+            place = np.array([*(seen.setdefault(word, len(seen)) for word in words), -1], np.int32)
+            index.append(place[np.full(size, -1) if column is None else column.index])
+        return cls(np.concatenate(index), list(seen))
+
     def decode(self) -> list[str | None]:
         """The plain strings again (for tests and people, not for a hot path)."""
         return [None if i < 0 else self.words[i] for i in self.index.tolist()]

@@ -22,6 +22,7 @@ from ingest.contract.settings import Settings
 
 PREFIX = "MILLSTREAM__"
 Location = tuple[str | int, ...]
+_BRANCHES = frozenset({"float", "int", "str"})
 
 
 class _Environment(Settings, BaseSettings):  # type: ignore[misc]  # the settings' own model_config wins
@@ -72,7 +73,9 @@ def load_settings(
     try:
         settings = Settings.model_validate(_merged(data, overlay), context=registries)
     except ValidationError as error:
-        found = [(_clean(e["loc"]), _explain(e["type"], e["msg"], e["loc"]), e["type"]) for e in error.errors()]
+        found = [
+            (known_keys(e["loc"]), explain(Settings, e["type"], e["msg"], e["loc"]), e["type"]) for e in error.errors()
+        ]
         raise SettingsError(problems + [report(*one) for one in found]) from error
     if problems:
         raise SettingsError(problems)
@@ -105,21 +108,24 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _clean(location: Location) -> Location:
-    # pydantic names the branches of a union and validators in the location; people know only keys.
-    return tuple(part for part in location if not (isinstance(part, str) and re.search(r"[\[(]", part)))
+def known_keys(location: Location) -> Location:
+    """The location without the branches of unions and the validators that pydantic names in it: people know keys."""
+    return tuple(
+        part for part in location if not (isinstance(part, str) and (part in _BRANCHES or re.search(r"[\[(]", part)))
+    )
 
 
-def _explain(kind: str, message: str, location: Location) -> str:
+def explain(root: type[BaseModel], kind: str, message: str, location: Location) -> str:
+    """One of pydantic's errors, in words. root: what was validated; location: where in it."""
     if kind == "extra_forbidden":
-        return f"no such key{did_you_mean(str(location[-1]), _keys_at(location[:-1]))}"
+        return f"no such key{did_you_mean(str(location[-1]), _keys_at(root, location[:-1]))}"
     if kind == "missing":
         return "is missing"
     return message.removeprefix("Value error, ").replace("Input should be", "should be")
 
 
-def _keys_at(location: Location) -> list[str]:
-    model: type[BaseModel] = Settings
+def _keys_at(root: type[BaseModel], location: Location) -> list[str]:
+    model = root
     for part in location:
         if isinstance(part, int):
             continue

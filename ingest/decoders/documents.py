@@ -19,7 +19,6 @@ from ingest.decoders.pointers import MISSING, Path, find, path_of
 from ingest.decoders.times import TimeUnit, time_of
 from ingest.decoders.values import quality_of, rate_of, samples_of, unit_of, value_of
 
-_JSON = msgspec.json.Decoder()
 _IN_DETAIL = 64
 _MAX_ID = 2**63
 _NUMBERS = {int, float}
@@ -356,21 +355,6 @@ class Documents:
     def _within(self, out: Decoded, most: int) -> None:
         if len(out.message) + len(out.rejected) >= most:
             raise _TooManyError(Reason.TOO_LARGE, f"over {self.max_rows} values")
-
-
-def parse_json(payload: bytes) -> Any:
-    """A JSON document. Raises QuarantineError: EMPTY, ENCODING, SYNTAX, TOO_DEEP, or NUMBER for one beyond 1.8e308."""
-    if not payload.strip():
-        raise QuarantineError(Reason.EMPTY, "no bytes")
-    try:
-        return _JSON.decode(payload)
-    except RecursionError as error:
-        raise QuarantineError(Reason.TOO_DEEP, "nested too deep") from error
-    except UnicodeDecodeError as error:
-        raise QuarantineError(Reason.ENCODING, "not UTF-8") from error
-    except msgspec.DecodeError as error:
-        reason = Reason.NUMBER if "out of range" in str(error) else Reason.SYNTAX
-        raise QuarantineError(reason, str(error)) from error
 
 
 class _TooManyError(QuarantineError):

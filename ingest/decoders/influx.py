@@ -15,6 +15,7 @@ from typing import Literal
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected
+from ingest.decoders.name_templates import split_template
 from ingest.decoders.times import to_us
 from ingest.decoders.values import value_of
 
@@ -36,7 +37,6 @@ _ESCAPED = re.compile(r"\\([,= ])")
 _ESCAPED_IN_STRING = re.compile(r'\\(["\\])')
 # A line ends where a newline is in no string, and only among the fields a quote opens one, after an "=".
 _LINE = re.compile(r'(?:\\[,= ]|[^ \n])*+(?:\\[,= ]|=(?:"(?:\\["\\]|[^"])*+")?|[^\n=])*+', re.DOTALL).match
-_PART = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(slots=True)
@@ -69,11 +69,8 @@ class Influx:
 
     def __post_init__(self) -> None:
         parts: list[tuple[str, str]] = []
-        # Split by a group: text and name in turn.
-        for number, part in enumerate(_PART.split(self.name)):
-            if number % 2 == 0:
-                if "{" in part or "}" in part:
-                    raise ValueError("name: a brace without its other")
+        for part, is_placeholder in split_template(self.name):
+            if not is_placeholder:
                 parts.append(("text", part))
             elif part in ("measurement", "field") or part.startswith("tag."):
                 parts.append(("tag", part[4:]) if part.startswith("tag.") else (part, ""))

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from ingest.decoders.columns import Columns, Keys, columns_of, document_type, fields_of_structs
-from ingest.decoders.documents import Documents, parse_json
+from ingest.decoders.documents import Documents
+from ingest.decoders.jsontext import parse_json
 
 _BLANKS = b" \t\r\n"
 

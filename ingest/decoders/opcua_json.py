@@ -17,6 +17,7 @@ from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected, Waveform
 from ingest.decoders.jsontext import parse_json
+from ingest.decoders.name_templates import split_template
 from ingest.decoders.opcua_values import identifier_of, status_of, time_of, value_of_field
 
 _DATA = frozenset({"ua-keyframe", "ua-deltaframe", "ua-event"})
@@ -25,7 +26,6 @@ _SILENT = frozenset({"ua-keepalive", "ua-metadata"})
 _CONTROL = re.compile(r"ua-(status|connection|application|endpoints|action[a-z-]*)").fullmatch
 # Of a data set message; one of these without a payload keeps alive.
 _HEADERS = frozenset({"DataSetWriterId", "DataSetWriterName", "MessageType"})
-_PART = re.compile(r"\{([^{}]*)\}")
 _TOKENS = ("publisher", "group", "writer", "field")
 _IN_DETAIL = 64
 
@@ -64,11 +64,8 @@ class OpcUaJson:
 
     def __post_init__(self) -> None:
         parts: list[tuple[str, int]] = []
-        # Split by a group: text and name in turn.
-        for number, part in enumerate(_PART.split(self.name)):
-            if number % 2 == 0:
-                if "{" in part or "}" in part:
-                    raise ValueError("name: a brace without its other")
+        for part, is_placeholder in split_template(self.name):
+            if not is_placeholder:
                 parts.append((part, -1))
             elif part in _TOKENS:
                 parts.append((part, _TOKENS.index(part)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -56,7 +56,8 @@ class ClassDraft:
     """
 
     kind: Kind
-    reporting: Reporting
+    reporting: Reporting | None
+    """None: as their source does."""
     unit: str
     name: str = ""
     match: list[str] = field(default_factory=list)
@@ -74,43 +75,30 @@ class _Group:
     members: list[SensorFound]
     place: int
     token: str
-    branch: str
-    """Begin of the paths that are meant; "" for any."""
 
     @property
     def pattern(self) -> str:
-        return f"{self.branch}/**/{self.token}".removeprefix("/") + "/*" * self.place
+        return f"**/{self.token}" + "/*" * self.place
 
 
-def draft_classes(
-    routes: Sequence[Sequence[SensorFound]], by_exception: Collection[tuple[str, ...]] = ()
-) -> list[ClassDraft]:
-    """Classes for what is not a periodic gauge without a unit, which needs none.
-
-    by_exception: begins of the paths of what reports changes only, whether or not any sensor of it was found.
-    """
-    others = {sensor.path[0] for sensors in routes for sensor in sensors if not sensor.traits.by_exception}
-    groups: dict[tuple[int, str, str], list[SensorFound]] = {}
+def draft_classes(routes: Sequence[Sequence[SensorFound]]) -> list[ClassDraft]:
+    """Classes for what is not a gauge without a unit that reports as its source does, which needs none."""
+    groups: dict[tuple[int, str], list[SensorFound]] = {}
     for sensors in routes:
         place = _telling_place(sensors)
         for sensor in sensors:
-            branch = _branch(sensor, others)
-            groups.setdefault((place, stem(_at(sensor, place)), branch), []).append(sensor)
-    classes: dict[tuple[Kind, Reporting, str, bool], ClassDraft] = {}
-    rest = dict.fromkeys((_begin(path, others) for path in by_exception), 0)
+            groups.setdefault((place, stem(_at(sensor, place))), []).append(sensor)
+    classes: dict[tuple[Kind, Reporting | None, str], ClassDraft] = {}
     ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    for (place, _, branch), members in ranked:
-        group = _Group(members, place, _token([_at(sensor, place) for sensor in members]), branch)
-        if branch:
-            rest[branch] = rest.get(branch, 0) + len(members)
+    for (place, _), members in ranked:
+        group = _Group(members, place, _token([_at(sensor, place) for sensor in members]))
         name = _at(members[0], place)
         kind = kind_of([sensor.traits for sensor in members], name)
-        reporting, seen = reporting_of([sensor.traits for sensor in members], kind)
+        reporting, seen = _reporting(members, kind)
         unit, said, words = _unit(members, kind)
-        if kind is Kind.GAUGE and not unit and (branch or reporting is Reporting.PERIODIC):
+        if kind is Kind.GAUGE and not unit and not words and reporting is None:
             continue
-        key = kind, reporting, unit, bool(branch)
-        one = classes.setdefault(key, ClassDraft(kind, reporting, unit, said=said))
+        one = classes.setdefault((kind, reporting, unit), ClassDraft(kind, reporting, unit, said=said))
         if len(one.match) < MAX_PATTERNS and group.pattern not in one.match:
             one.match.append(group.pattern)
         one.sensors += len(members)
@@ -118,32 +106,24 @@ def draft_classes(
         one.said = one.said or said
         one.words += [word for word in words if word not in one.words][:_MAX_WORDS]
         one.rate_known = one.rate_known and all(sensor.traits.rate_known for sensor in members)
-    found = sorted(classes.items(), key=lambda item: -item[1].sensors)[:MAX_CLASSES]
-    _name([one for _, one in found])
+    found = sorted(classes.values(), key=lambda one: -one.sensors)[:MAX_CLASSES]
+    _name(found)
     # The first that fits wins: what says more comes first.
-    ordered = sorted(found, key=lambda item: max(map(_vagueness, item[1].match)))
-    of_branches = [one for (*_, in_branch), one in ordered if in_branch]
-    return [*of_branches, *_all_else(rest), *(one for (*_, in_branch), one in ordered if not in_branch)]
+    return sorted(found, key=lambda one: max(map(_vagueness, one.match)))
 
 
-def _branch(sensor: SensorFound, others: Collection[str]) -> str:
-    """Where a format reports by exception, its sensors have classes of their own, by the begin of their paths."""
-    return _begin(sensor.path, others) if sensor.traits.by_exception else ""
-
-
-def _begin(path: Sequence[str], others: Collection[str]) -> str:
-    """A level, or two where other sensors are below the same one."""
-    return "/".join(path[: 2 if path[0] in others else 1])
-
-
-def _all_else(branches: Mapping[str, int]) -> list[ClassDraft]:
-    """A class for all else that is reported by exception: also for what was not heard yet."""
-    match = [f"{branch}/**" for branch in branches]
-    return [ClassDraft(Kind.GAUGE, Reporting.ON_CHANGE, "", "on-change", match, sum(branches.values()))] if match else []
+def _reporting(members: Sequence[SensorFound], kind: Kind) -> tuple[Reporting | None, bool]:
+    """(how they report, None for as their source does; whether that was seen)."""
+    # What is known of a source need not be guessed from what it sends.
+    open_ones = [sensor.traits for sensor in members if not sensor.traits.by_exception]
+    if not open_ones:
+        return None, True
+    found, seen = reporting_of(open_ones, kind)
+    return (found if found is Reporting.ON_CHANGE else None), seen
 
 
 def _vagueness(pattern: str) -> int:
-    token = pattern.rpartition("**/")[2].split("/")[0]
+    token = pattern.removeprefix("**/").split("/")[0]
     return 2 if token == "*" else int("*" in token)  # noqa: S105
 
 
@@ -217,10 +197,14 @@ def _unit_of_path(path: tuple[str, ...]) -> str:
 
 
 def _name(classes: Sequence[ClassDraft]) -> None:
-    taken = {"default", "on-change"}
+    taken = {"default"}
     for one in classes:
-        words = re.findall(r"[A-Za-z0-9]+", one.match[0].rpartition("**/")[2]) if len(one.match) == 1 else []
+        words = re.findall(r"[A-Za-z0-9]+", one.match[0].removeprefix("**/")) if len(one.match) == 1 else []
         base = "-".join(words)[:40].lower() or _QUANTITIES.get(one.unit) or _KINDS[one.kind]
-        names = [base, f"{base}-{one.reporting}", *(f"{base}-{number}" for number in range(2, len(classes) + 3))]
+        names = [
+            base,
+            f"{base}-{one.reporting or Reporting.PERIODIC}",
+            *(f"{base}-{number}" for number in range(2, len(classes) + 3)),
+        ]
         one.name = next(name for name in names if name not in taken)
         taken.add(one.name)

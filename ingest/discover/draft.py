@@ -12,7 +12,7 @@ from ingest.decoders.sparkplug.topics import NAMESPACE
 from ingest.discover.classes import ClassDraft, SensorFound, draft_classes
 from ingest.discover.formats import Facts, Format, inspect
 from ingest.discover.formats.sparkplug_b import DECODER as SPARKPLUG
-from ingest.discover.formats.sparkplug_b import births_missing, nodes_of
+from ingest.discover.formats.sparkplug_b import births_missing
 from ingest.discover.heard import Heard
 from ingest.discover.routes import RouteDraft, draft_routes, sensor_paths, twice_named
 from ingest.discover.sensors import topic_of
@@ -80,8 +80,7 @@ def draft_of(topics: Mapping[bytes, Heard]) -> Draft:
         else:
             facts[topic] = found
     routes = draft_routes(_shapes(facts), facts, topics)
-    namespace = [topic_of(topic) for route in routes if route.decoder == SPARKPLUG for topic in route.shape.topics]
-    classes = draft_classes([_sensors(route) for route in routes], nodes_of(namespace))
+    classes = draft_classes([_sensors(route) for route in routes])
     trial = try_routes([route.compiled() for route in routes], topics, classes) if routes else Trial()
     _explain_births(routes, topics, trial)
     draft = Draft(

@@ -26,6 +26,8 @@ class Listener:
         self._hearing = hearing
         self._clock = clock
         self._encrypted = settings.tls.enabled
+        scheme = "mqtt" if settings.transport == "tcp" else "ws"
+        self._other = f"{scheme}://" if self._encrypted else f"{scheme}s://"
         self._up = asyncio.Event()
         self._refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._hung_up = 0
@@ -68,9 +70,9 @@ class Listener:
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             return f"{reason}: the broker's certificate is not trusted; --ca-file names the one that signed it"
         if self._encrypted and ("TLS" in reason or "closed" in reason or "reset" in reason.lower()):
-            return f"{reason}; does the broker speak TLS on this port? mqtt:// is without"
+            return f"{reason}; does the broker speak TLS on this port? {self._other} is without"
         if not self._encrypted and ("before it was accepted" in reason or "reset" in reason.lower()):
-            return f"{reason}; does the broker want TLS on this port? That is mqtts://"
+            return f"{reason}; does the broker want TLS on this port? That is {self._other}"
         if "uthori" in reason or "password" in reason:
             return f"{reason}; the user and the password go before the host: mqtt://user:password@host"
         return reason

@@ -243,8 +243,6 @@ def _kind_of_words(group: Iterable[Traits], heard: int) -> Kind:
 
 def reporting_of(group: Sequence[Traits], kind: Kind) -> tuple[Reporting, bool]:
     """How they report, and whether it was seen: what is heard too seldom is guessed from its kind."""
-    if all(traits.by_exception for traits in group):
-        return Reporting.ON_CHANGE, True
     votes = Counter(_votes(group))
     if not votes:
         return (Reporting.PERIODIC if kind is Kind.GAUGE else Reporting.ON_CHANGE), False

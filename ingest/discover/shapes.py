@@ -110,9 +110,16 @@ def _clusters(branches: dict[str, list[Topic]], at: int, formats: Mapping[Topic,
         clusters.append([one for cluster in alike for one in cluster] + [name])
     merged = [[row for name in cluster for row in branches[name]] for cluster in clusters]
     large = [rows for rows in merged if len(rows) >= _SMALLEST_FAMILY]
-    # A branch of one or two topics is too little to be a family.
-    small = [row for rows in merged if len(rows) < _SMALLEST_FAMILY for row in rows]
-    return [*large, sorted(small)] if small else large
+    # A branch of one or two topics is too little to be a family, unless nothing else is in its format.
+    small = [rows for rows in merged if len(rows) < _SMALLEST_FAMILY]
+    decoders = [{formats[row].decoder for row in rows} for rows in small]
+    often = Counter(decoder for of_branch in decoders for decoder in of_branch)
+    alone = [
+        _constant(rows, at) and all(often[one] == 1 for one in of) for rows, of in zip(small, decoders, strict=True)
+    ]
+    large += [rows for rows, own in zip(small, alone, strict=True) if own]
+    rest = [row for rows, own in zip(small, alone, strict=True) if not own for row in rows]
+    return [*large, sorted(rest)] if rest else large
 
 
 def _profile(rows: list[Topic], at: int, formats: Mapping[Topic, Format]) -> list[set[object]]:

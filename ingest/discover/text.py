@@ -85,7 +85,7 @@ def _class(one: ClassDraft) -> list[str]:
     lines += [f"{first}   {count}", *more] if len(first) + len(count) + 3 <= _WIDTH else [first, *more]
     if one.kind is not Kind.GAUGE:
         lines.append(f"kind = {_value(str(one.kind))}")
-    if one.reporting is not Reporting.PERIODIC:
+    if one.reporting is Reporting.ON_CHANGE:
         lines.append(f"reporting = {_value(str(one.reporting))}{'' if one.seen else '   # ? too little was heard'}")
     if one.kind is Kind.WAVEFORM and not one.rate_known:
         lines.append("# ? the payloads say no sampling rate: waveform = { rate_hz = … } if spectra are wanted")

@@ -66,12 +66,20 @@ _NUMBERS_ABOUT = frozenset(
 )
 
 
+_LONGEST = 64
+
+
 def plain_name(name: str) -> str:
-    """A field's name for comparing.
+    """A field's name for comparing; "" for one that is no word for its length.
 
     >>> plain_name("Source_Timestamp")
     'sourcetimestamp'
     """
+    return _plain_name(name) if len(name) <= _LONGEST else ""
+
+
+@lru_cache(maxsize=4_096)
+def _plain_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 

@@ -10,7 +10,7 @@ MESSAGES = 200_000
 BRIDGE_MESSAGES = 50_000
 BASELINE_MESSAGES = 10_000
 # A second's work and more, for all that progress is asked for twenty times a second.
-BACKLOG_MESSAGES = 400_000
+BACKLOG_MESSAGES = 300_000
 # Counted for so long, once topics are known and the pace is found.
 OFFERED_S = 2.5
 WARM_UP_S = 1.5

@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 
+import cbor2
+import msgspec
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
@@ -19,13 +22,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.registries import read_settings
 from ingest.batcher import Batcher
-from ingest.topic_table import Route
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import ClassTable, Kind, Reporting
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS
+from ingest.decoders.sparkplug.schema import Payload
 from ingest.packets import Burst
+from ingest.topic_table import Route
 from tests.servers.binaries import ServerMissingError
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.ports import free_port
@@ -40,6 +44,15 @@ COMMAND = [
 ]
 Messages = list[tuple[str, bytes]]
 
+FORMATS = {
+    "sparkplug_b": "spBv1.0/",
+    "senml": "senml/",
+    "kepware": "kepware/",
+    "opcua_json": "opcua/",
+    "influx": "telegraf/",
+    "cbor": "cbor/",
+    "msgpack": "msgpack/",
+}
 GARBAGE: Messages = [
     ("cam/1/image", b"\xff\xd8\xff\xe0\x00"),
     ("log/1", b'{"value": '),
@@ -65,18 +78,49 @@ def readable(turn: int) -> Messages:
     return out
 
 
+def binary_and_other(turn: int) -> Messages:
+    """The same plant in other formats: two machines each, as their products write them."""
+    now_ms, value = round(time.time() * 1_000), 20.5 + turn % 3
+    out: Messages = []
+    for at in (1, 2):
+        senml = [{"bn": f"hall/m{at}/", "n": "temp", "u": "Cel", "v": value}, {"n": "run", "vb": turn % 2 == 0}]
+        out.append((f"senml/m{at}", json.dumps(senml).encode()))
+        rows = [{"id": f"Ch{at}.Press.temp", "v": value, "q": True, "t": now_ms}]
+        out.append((f"kepware/gw{at}", json.dumps({"timestamp": now_ms, "values": rows}).encode()))
+        payload = {"Oil": {"Value": value, "SourceTimestamp": "2026-01-01T00:00:00Z"}}
+        network = {"MessageType": "ua-data", "Messages": [{"DataSetWriterId": at, "Payload": payload}]}
+        out.append((f"opcua/plc{at}", json.dumps(network).encode()))
+        out.append((f"telegraf/gw{at}", b"cpu,host=gw%d idle=%f %d" % (at, value, now_ms * 1_000_000)))
+        out.append((f"cbor/dev{at}/level", cbor2.dumps({"ts": now_ms, "value": value, "unit": "m"})))
+        nested = {"ts": now_ms, "motor": {"temp": value, "rpm": 900.0 + turn}}
+        out.append((f"msgpack/dev{at}", msgspec.msgpack.encode(nested)))
+        node = Payload(timestamp=now_ms, seq=0)
+        node.metrics.add(name="oil/temp", alias=1, datatype=10, double_value=value)
+        out.append((f"spBv1.0/Plant/NBIRTH/edge{at}", node.SerializeToString()))
+        # Its birth was long ago: nobody who only listens can know what alias 7 is.
+        unknown = Payload(timestamp=now_ms, seq=1)
+        unknown.metrics.add(alias=7, double_value=value)
+        out.append((f"spBv1.0/Plant/NDATA/old{at}", unknown.SerializeToString()))
+    return out
+
+
 class Plant:
     """Publishes a turn every 100 ms, from a thread."""
 
     def __init__(self, port: int) -> None:
+        self._commands: SimpleQueue[str] = SimpleQueue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _client, _data, message: self._commands.put(message.topic)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+        self._client.subscribe([("spBv1.0/+/NCMD/#", 1), ("spBv1.0/+/DCMD/#", 1)])
         self._stop = Event()
         self._thread = Thread(target=self._play, daemon=True)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> SimpleQueue[str]:
+        """Topics of commands to Sparkplug's nodes."""
         self._thread.start()
+        return self._commands
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -87,7 +131,7 @@ class Plant:
     def _play(self) -> None:
         turn = 0
         while not self._stop.wait(0.1):
-            for topic, payload in readable(turn) + GARBAGE:
+            for topic, payload in readable(turn) + binary_and_other(turn) + GARBAGE:
                 self._client.publish(topic, payload, qos=1)
             turn += 1
 
@@ -109,7 +153,7 @@ def read_by(settings: Settings, messages: Messages) -> set[str]:
     ]
     batcher = Batcher.alone(routes, partitions=4, max_sensors=10_000, max_payload_bytes=100_000)
     burst = Burst([topic.encode() for topic, _ in messages], [payload for _, payload in messages], [0] * len(messages))
-    batch = batcher.batch(burst, np.zeros(len(messages), np.int64))
+    batch = batcher.batch(burst, np.full(len(messages), time.time_ns() // 1_000, np.int64))
     return {topic for topic, _ in messages} - {refused.topic.decode() for refused in batch.refused}
 
 
@@ -120,15 +164,22 @@ def class_of(settings: Settings, sensor: str) -> ClassSettings:
 
 def test_a_mixed_plant_is_drafted_and_read(mosquitto: Mosquitto, tmp_path: Path) -> None:
     output = tmp_path / "plant.toml"
-    with Plant(mosquitto.port):
+    with Plant(mosquitto.port) as commands:
         done = discover(f"mqtt://{mosquitto.address}", "--for", "4s", "-o", output)
     assert done.returncode == 0, done.stderr
     settings = read_settings(output, with_models=True)
     assert settings.mqtt.port == mosquitto.port
     said = readable(7)
     assert len(read_by(settings, said)) >= 0.95 * len({topic for topic, _ in said})
-    assert "(100.0%)" in done.stdout
-    assert "not read    4 topics: 1 × " in done.stdout
+    others = {topic for topic, _ in binary_and_other(7)}
+    unborn = {topic for topic in others if "/NDATA/" in topic}
+    assert read_by(settings, binary_and_other(7)) == others - unborn
+    for decoder, prefix in FORMATS.items():
+        assert [one.decoder for one in settings.route if one.topic.startswith(prefix)] == [decoder]
+    assert f"reads       {len(readable(7)) + len(others - unborn)} of" in done.stdout
+    assert "note        2 of 4 nodes were heard without the births" in done.stdout
+    assert "not read    6 topics: 2 × no_birth" in done.stdout
+    assert commands.empty()  # nobody was asked for anything
     for topic, _ in GARBAGE:
         assert topic in done.stdout
     assert class_of(settings, "line-1/press-02/temperature").unit == "Cel"
@@ -162,7 +213,7 @@ def test_the_simulated_plant_is_drafted(mosquitto: Mosquitto, tmp_path: Path) ->
     assert (route.decoder, route.options) == ("json", {"time_unit": "ms"})
     machine = "assembly/line-01/press-01"
     temperature = class_of(settings, f"{machine}/temperature")
-    assert (temperature.kind, temperature.reporting, temperature.unit) == (Kind.GAUGE, Reporting.PERIODIC, "Cel")
+    assert (temperature.kind, temperature.reporting, temperature.unit) == (Kind.GAUGE, None, "Cel")
     assert class_of(settings, f"{machine}/parts").kind is Kind.COUNTER
     assert class_of(settings, f"{machine}/state").kind is Kind.ENUM
     running = class_of(settings, f"{machine}/running")

@@ -49,6 +49,7 @@ class Device:
 
     alive: its data can be read. current: it was born in this session of the node, whether or not it died since.
     born_ms:  the time in its last birth. since_ms: from when on its metrics mean what they mean now; 0: unknown.
+    born_in:  the session of its node (bdSeq) in which it was born last; None where no birth told.
     barred:   why its last birth was refused. written: its metrics in a snapshot, once they were asked for.
     """
 
@@ -57,6 +58,7 @@ class Device:
     current: bool = False
     born_ms: int = 0
     since_ms: int = 0
+    born_in: int | None = None
     names: dict[str, Known] = dataclasses.field(default_factory=dict)
     aliases: dict[int, Known] = dataclasses.field(default_factory=dict)
     barred: tuple[Reason, str] | None = None
@@ -67,14 +69,20 @@ class Device:
         """How many metrics it takes memory for."""
         return max(len(self.names), len(self.aliases))
 
-    def bear(self, birth: Birth, at_ms: int) -> None:
-        """Take over a birth. Where it says what the one before said, older data are still understood."""
+    def bear(self, birth: Birth, at_ms: int, session: int | None) -> None:
+        """Take over a birth in a session of its node. Where it says what the one before said, and that was of the same
+        session or the one before, older data are still understood; in between, a birth may have been missed.
+        """
         if not MIN_MS <= at_ms < MAX_MS:
             at_ms = 0  # a clock that tells nothing
-        same = self.names == birth.names and self.aliases == birth.aliases
+        same = self.names == birth.names and self.aliases == birth.aliases and self._followed_by(session)
+        self.born_in = session
         self.since_ms = min(self.since_ms, at_ms) if same and self.names else at_ms
         self.names, self.aliases, self.written = birth.names, birth.aliases, None
         self.born_ms, self.alive, self.current, self.barred = at_ms, True, True, None
+
+    def _followed_by(self, session: int | None) -> bool:
+        return session is not None and self.born_in is not None and (session - self.born_in) & 255 <= 1
 
     def end_session(self) -> None:
         """Its node was born anew, or was said to be."""

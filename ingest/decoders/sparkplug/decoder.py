@@ -250,7 +250,7 @@ class SparkplugB:
             node.newest_ms = payload.timestamp
         elif not node.own.alive:
             node.owes = True
-        device.bear(birth, payload.timestamp)
+        device.bear(birth, payload.timestamp, node.bd_seq)
         self._change()
 
     def _is_repeated(self, node: Node, birth: Birth, payload: Any) -> bool:
@@ -285,8 +285,9 @@ class SparkplugB:
 
     def _node_death(self, rows: Rows, at: int, node: Node, payload: Any) -> Drop | None:
         bd_seq = bd_seq_of(payload)
-        if bd_seq is not None and node.bd_seq is not None and bd_seq != node.bd_seq:
+        if bd_seq is not None and node.bd_seq is not None and 0 < (node.bd_seq - bd_seq) & 255 < 128:
             return Drop.OUTDATED
+        # The death of a session whose birth was missed (its number is ahead) is the death of what is known, too.
         # A last will was written when its session began: only the arrival tells when it ended (3.0.0, 5.4).
         rows.death(at, node.all(), "NDEATH", 0)
         for device in node.all():

@@ -27,6 +27,7 @@ class _Device(msgspec.Struct, array_like=True, frozen=True):
     current: bool
     born_ms: int
     since_ms: int
+    born_in: int | None
     metrics: msgspec.Raw  # list[_Metric]
 
 
@@ -151,14 +152,16 @@ def _written(name: str, device: Device) -> _Device:
     if device.written is None:
         # Once a birth: a snapshot of a large plant must not hold up its readings.
         device.written = msgspec.Raw(msgspec.msgpack.encode(_metrics(device)))
-    return _Device(name, device.alive, device.current, device.born_ms, device.since_ms, device.written)
+    return _Device(name, device.alive, device.current, device.born_ms, device.since_ms, device.born_in, device.written)
 
 
 def _metrics(device: Device) -> list[_Metric]:
-    alias_of = {known: alias for alias, known in device.aliases.items() if known.field}
+    # A birth may give one name several aliases: in a fixed order, what is restored is written as it was.
+    by_alias = sorted(device.aliases.items())
+    alias_of = {known: alias for alias, known in reversed(by_alias) if known.field}
     metrics = [_metric(key, alias_of.get(known), known) for key, known in device.names.items()]
     told = {one.alias for one in metrics}
-    return metrics + [_metric(None, alias, known) for alias, known in device.aliases.items() if alias not in told]
+    return metrics + [_metric(None, alias, known) for alias, known in by_alias if alias not in told]
 
 
 def _metric(name: str | None, alias: int | None, known: Known) -> _Metric:
@@ -167,12 +170,8 @@ def _metric(name: str | None, alias: int | None, known: Known) -> _Metric:
 
 
 def _remember(device: Device, said: _Device, metrics: list[_Metric]) -> None:
-    device.alive, device.current, device.born_ms, device.since_ms = (
-        said.alive,
-        said.current,
-        said.born_ms,
-        said.since_ms,
-    )
+    device.alive, device.current = said.alive, said.current
+    device.born_ms, device.since_ms, device.born_in = said.born_ms, said.since_ms, said.born_in
     for one in metrics:
         wrong = None if one.reason is None else (one.reason, one.detail)
         known = known_as(one.field, DATATYPES.get(one.datatype, UNKNOWN), one.unit, wrong)

@@ -13,35 +13,24 @@ from ingest.discover.formats.plain import Plain
 from ingest.discover.formats.senml import Senml
 from ingest.discover.formats.sparkplug_b import SparkplugB
 
-# The most specific first: who comes later takes more.
-_DOCUMENTS = Documents()
-_DETECTORS: tuple[Detector, ...] = (
-    SparkplugB(),
-    Senml(),
-    Kepware(),
-    OpcUaJson(),
-    _DOCUMENTS,
-    Influx(),
-    Plain(),
+# Who knows the payloads of which decoders; the most specific first: who comes later takes more.
+_TABLE: tuple[tuple[Detector, tuple[str, ...]], ...] = (
+    (SparkplugB(), ("sparkplug_b",)),
+    (Senml(), ("senml",)),
+    (Kepware(), ("kepware",)),
+    (OpcUaJson(), ("opcua_json",)),
+    (Documents(), ("json", "cbor", "msgpack")),
+    (Influx(), ("influx",)),
+    (Plain(), ("plain",)),
 )
-RULES: dict[str, Detector] = {
-    "sparkplug_b": _DETECTORS[0],
-    "senml": _DETECTORS[1],
-    "kepware": _DETECTORS[2],
-    "opcua_json": _DETECTORS[3],
-    "json": _DOCUMENTS,
-    "cbor": _DOCUMENTS,
-    "msgpack": _DOCUMENTS,
-    "influx": _DETECTORS[5],
-    "plain": _DETECTORS[6],
-}
+RULES: dict[str, Detector] = {decoder: detector for detector, decoders in _TABLE for decoder in decoders}
 """Who knows the options of a decoder."""
 
 
 def inspect(payloads: Sequence[bytes], arrival_us: int, topic: bytes = b"") -> Facts:
     """Look at a topic's payloads. arrival_us: when one of them came, to know a time when it is seen."""
     look = look_at(topic, payloads, arrival_us)
-    for detector in _DETECTORS:
+    for detector, _ in _TABLE:
         found = detector.detect(look)
         if found is not None:
             return found

@@ -18,6 +18,8 @@ from ingest.decoders.plain import Plain
 from ingest.decoders.times import TimeUnit
 
 LOOKED_AT = 6
+_MAX_LINES = 256
+_MAX_TOKENS = 32
 _MAX_TEXT = 256
 _JSON = msgspec.json.Decoder()
 
@@ -215,9 +217,6 @@ def can_be_named(name: str) -> bool:
     return True
 
 
-_MAX_LINES = 256
-
-
 def telling(lines: Sequence[dict[str, str]]) -> tuple[tuple[str, ...], frozenset[str]]:
     """The fewest tokens that tell lines (token → what it stands for) apart, and all that every line has.
 
@@ -225,7 +224,7 @@ def telling(lines: Sequence[dict[str, str]]) -> tuple[tuple[str, ...], frozenset
     ('{tag.cpu}',)
     """
     lines = lines[:_MAX_LINES]
-    tokens = list(dict.fromkeys(token for line in lines for token in line))
+    tokens = list(dict.fromkeys(token for line in lines for token in line))[:_MAX_TOKENS]
     has = frozenset(token for token in tokens if all(can_be_named(line.get(token, "")) for line in lines))
     chosen: list[str] = []
     while True:

@@ -66,20 +66,26 @@ class Columns:
     """The fields of a few objects, by their way down."""
 
     values: dict[Path, list[Any]] = field(default_factory=dict)
+    _words: dict[str, list[Path]] = field(default_factory=dict)
 
     def add(self, document: dict[Any, Any]) -> None:
         """One more object."""
         for path, value in leaves(document):
-            if path in self.values or len(self.values) < _MAX_LEAVES:
-                self.values.setdefault(path, []).append(value)
+            column = self.values.get(path)
+            if column is not None:
+                column.append(value)
+            elif len(self.values) < _MAX_LEAVES:
+                self.values[path] = [value]
+                self._words.setdefault(self.plain(path), []).append(path)
 
     def named(self, words: Sequence[str]) -> list[Path]:
         """Fields with one of these names, the best first; not those that every part of a document has its own of."""
-        often = Counter(self.plain(path) for path in self.values)
         ranked = [
             (len(path), words.index(plain), path)
-            for path in self.values
-            if (plain := self.plain(path)) in words and (len(path) == 1 or often[plain] == 1)
+            for plain, paths in self._words.items()
+            if plain in words
+            for path in paths
+            if len(path) == 1 or len(paths) == 1
         ]
         return [path for _, _, path in sorted(ranked, key=lambda one: one[:2])]
 

@@ -21,7 +21,7 @@ class OpcUaJson:
         """Most documents are of PubSub, and one of them at least has data."""
         if look.codec != "json" or not look.documents:
             return None
-        data = [one for document in look.documents for one in _data_sets(document, {})]
+        data = [one for document in look.documents for one in _data_sets(document)]
         samples = [one for document in look.documents for one in _each(document) if _is_sample(one)]
         if len(samples) > len(data):
             switches = {_sample_name(one) for one in samples if _is_switch(one["Value"])}
@@ -46,14 +46,16 @@ def _each(document: Any) -> Iterator[dict[str, Any]]:
             yield one
 
 
-def _data_sets(document: Any, above: dict[str, str]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    """(what a data set message says of itself by token, its payload)."""
+def _data_sets(document: Any, above: dict[str, str] | None = None) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    """(what a data set message says of itself by token, its payload). above: what the network message says of it."""
     for one in _each(document):
-        line = above | {token: str(one[key]) for key, token in _ABOUT if isinstance(one.get(key), str | int)}
+        line = (above or {}) | {token: str(one[key]) for key, token in _ABOUT if isinstance(one.get(key), str | int)}
         sort = one.get("MessageType")
         if isinstance(one.get("Messages"), list | dict) and sort in (None, "ua-data"):
             yield from _data_sets(one["Messages"], line)
-        elif isinstance(payload := one.get("Payload"), dict) and payload and (above or one.keys() & _HEADERS):
+        elif (
+            isinstance(payload := one.get("Payload"), dict) and payload and (above is not None or one.keys() & _HEADERS)
+        ):
             writer = one.get("DataSetWriterName", one.get("DataSetWriterId"))
             yield line | ({"{writer}": str(writer)} if isinstance(writer, str | int) else {}), payload
         elif one and all(_is_value(value) for value in one.values()):

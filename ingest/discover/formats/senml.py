@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import Any
+
+import cbor2
 
 from ingest.decoders.base import Messages
 from ingest.decoders.senml import Senml as Decoder
@@ -12,6 +15,8 @@ from ingest.discover.formats.base import Facts, Format, Look
 _NAMES = {"n", "bn", 0, -2}
 _VALUES = {"v", "vs", "vb", "vd", "s", "bv", "bs", 2, 3, 4, 5, 8, -5, -6}
 _BOOLEAN = ("vb", 4)
+_ANY_TIME_US = 1_700_000_000_000_000
+_TAGS: dict[int, Callable[[Any, bool], Any]] = {4: lambda _value, _: 0.0, 55799: lambda value, _: value}
 
 
 class Senml:
@@ -52,13 +57,15 @@ def _text(record: dict[Any, Any], *keys: str | int) -> str:
 
 
 def _numbered(payload: bytes) -> list[Any] | None:
-    """A pack in CBOR, whose labels are numbers."""
-    # CBOR's arrays begin so, and no text does; what the decoder refuses is none.
+    """A pack in CBOR whose labels are numbers; None for what the decoder does not read."""
+    # CBOR's arrays and tags begin so, and no text does.
     if not payload or not (0x80 <= payload[0] <= 0x9F or payload[0] == 0xD9):
         return None
-    import cbor2
-
-    if Decoder("cbor").decode(Messages([b""], [payload], [1_700_000_000_000_000])).message:
-        found = cbor2.loads(payload)
-        return found if isinstance(found, list) else None
-    return None
+    if not Decoder("cbor").decode(Messages([b""], [payload], [_ANY_TIME_US])).message:
+        return None
+    try:
+        # What the decoder took has no other tags than these; what numbers they make is of no interest here.
+        found = cbor2.CBORDecoder(BytesIO(payload), semantic_decoders=_TAGS).decode()
+    except cbor2.CBORDecodeError:
+        return None
+    return found if isinstance(found, list) else None

@@ -52,28 +52,18 @@ class SparkplugB:
         return {}
 
 
-def nodes_of(topics: Iterable[bytes]) -> list[tuple[str, ...]]:
-    """(group, node) of each edge node.
-
-    >>> nodes_of([b"spBv1.0/G/DDATA/a/x", b"spBv1.0/G/NBIRTH/a"])
-    [('G', 'a')]
-    """
-    return [tuple(node.split("/")) for node in sorted({parse_topic(raw).node for raw in topics})]
-
-
 def births_missing(topics: Iterable[bytes], waiting: Iterable[bytes]) -> list[str]:
     """What is to be said of nodes whose data came before their births. waiting: topics of such data.
 
     >>> births_missing([b"spBv1.0/G/NDATA/a", b"spBv1.0/G/NBIRTH/b"], [b"spBv1.0/G/NDATA/a"])[0]
     '? 1 of 2 nodes were heard without the births that tell what their metrics are, like G/a;'
     """
-    nodes = nodes_of(topics)
-    without = nodes_of(waiting)
+    nodes = {parse_topic(raw).node for raw in topics}
+    without = sorted({parse_topic(raw).node for raw in waiting})
     if not without:
         return []
     return [
         f"? {len(without):,} of {len(nodes):,} nodes were heard without the births that tell what their metrics are, "
-        f"like {'/'.join(without[0])};",
+        f"like {without[0]};",
         "  the gateway asks them for births: it needs to write to spBv1.0/+/NCMD/+ (rebirth = false: listen only)",
-        "  their metrics are in the class `on-change` until a draft that has heard them sorts them",
     ]

@@ -1,7 +1,8 @@
 """Each payload format the usual way: one message at a time, the format's usual library, an object per reading.
 
-They check what any careful gateway checks (a number is a number, and finite) and no more; a message that is not as they
-expect raises. Where `tests/bench/decoders.py` measures, both ways read the same readings.
+They check what any careful gateway checks (a number is a number, and finite) and no more: names, lengths and nesting go
+unbounded, strings and arrays and line protocol's escapes are not read, and a message that is not as expected raises. On
+what `tests/bench/decoders.py` measures, both ways read the same readings.
 """
 
 import json
@@ -23,6 +24,7 @@ class Reading:
     at: datetime
     value: float
     quality: str
+    unit: str = ""
 
 
 Decode = Callable[[bytes, bytes], list[Reading]]
@@ -73,24 +75,25 @@ def decode_kepware(topic: bytes, payload: bytes) -> list[Reading]:
 
 def decode_senml(topic: bytes, payload: bytes) -> list[Reading]:
     found = []
-    name, base_s, base_value = "", 0.0, 0.0
+    name, unit, base_s, base_value = "", "", 0.0, 0.0
     for record in json.loads(payload):
-        name, base_s = record.get("bn", name), record.get("bt", base_s)
-        base_value = record.get("bv", base_value)
+        name, unit = record.get("bn", name), record.get("bu", unit)
+        base_s, base_value = record.get("bt", base_s), record.get("bv", base_value)
         value = record["vb"] if "vb" in record else record["v"] + base_value
         at = datetime.fromtimestamp(base_s + record.get("t", 0), UTC)
-        found.append(Reading(name + record.get("n", ""), at, number(value), "good"))
+        found.append(Reading(name + record.get("n", ""), at, number(value), "good", record.get("u", unit)))
     return found
 
 
 def decode_opcua_json(topic: bytes, payload: bytes) -> list[Reading]:
-    return [
-        Reading(
-            f"{topic.decode()}/{name}", datetime.fromisoformat(field["SourceTimestamp"]), number(field["Value"]), "good"
-        )
-        for message in json.loads(payload)["Messages"]
-        for name, field in message["Payload"].items()
-    ]
+    found = []
+    for message in json.loads(payload)["Messages"]:
+        for name, field in message["Payload"].items():
+            at = datetime.fromisoformat(field.get("SourceTimestamp") or message["Timestamp"])
+            # The two upper bits of a status code (Part 4, 7.39).
+            quality = ("good", "uncertain", "bad", "bad")[field.get("StatusCode", 0) >> 30]
+            found.append(Reading(f"{topic.decode()}/{name}", at, number(field["Value"]), quality))
+    return found
 
 
 def decode_influx(topic: bytes, payload: bytes) -> list[Reading]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -71,7 +71,7 @@ def metrics() -> set[str]:
         sensors=lambda: 0,
         backlog_seconds=lambda: 0,
         backlog_bytes=lambda: 0,
-        clock_offsets=lambda: [],
+        clock_offsets=list,
     )
     WorkerEvents(registry)
     NotifierEvents(registry, [])
@@ -82,7 +82,9 @@ def metrics() -> set[str]:
 
 
 def test_every_metric_that_is_named_exists() -> None:
-    named = {one for text in TEXTS.values() for one in re.findall(r"\bmillstream_(?:gateway|worker|notifier)_\w+", text)}
+    named = {
+        one for text in TEXTS.values() for one in re.findall(r"\bmillstream_(?:gateway|worker|notifier)_\w+", text)
+    }
     assert len(named) > 10
     assert named <= metrics()
 
@@ -120,7 +122,8 @@ def test_units_that_differ_in_kind_are_not_converted() -> None:
     assert conversion("bar", "kPa") == Conversion(100.0, 0.0)
     assert conversion("rpm", "Hz").scale == pytest.approx(1 / 60)
     assert conversion("C", "Cel") == Conversion(1.0, 0.0)
-    for source, target in (("rpm", "rad/s"), ("barg", "bara"), ("barg", "bar"), ("Nm³/h", "m3/h"), ("kvar", "kW"), ("gpm", "l/min")):
+    kinds = [("rpm", "rad/s"), ("barg", "bara"), ("barg", "bar"), ("Nm³/h", "m3/h"), ("kvar", "kW"), ("gpm", "l/min")]
+    for source, target in kinds:
         with pytest.raises(QuarantineError):
             conversion(source, target)
 
@@ -138,12 +141,42 @@ def test_every_reason_rule_feature_and_fault_is_listed() -> None:
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "DECISIONS.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
-def test_links_within_the_project_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
-        if not target.startswith("https://"):
-            assert (document.parent / target).exists(), target
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", "docs"])
+def test_links_within_the_project_lead_somewhere(name: str) -> None:
+    place = ROOT / name
+    for document in place.glob("*.md") if place.is_dir() else [place]:
+        for target in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), target
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
     assert {path.name for path in DOCS.glob("*.md")} == set(re.findall(r"\(docs/(\w+\.md)\)", TEXTS["README.md"]))
+
+
+def test_files_that_contributors_are_sent_to_exist() -> None:
+    named = set(re.findall(r"(?<![*\w])(\w+\.py)\b", TEXTS["CONTRIBUTING.md"]))
+    there = {
+        path.name for part in ("ingest", "stream", "models", "deploy", "tests") for path in (ROOT / part).rglob("*.py")
+    }
+    assert len(named) > 10
+    assert named <= there
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_last_comparison() -> None:
+    measured = [
+        {part: figure[part] for part in ("value", "baseline", "ratio") if figure.get(part) is not None}
+        for figure in json.loads((ROOT / "bench.json").read_text())["figures"]
+    ]
+    costs = re.sub(r"<!--.*?-->", "", TEXTS["README.md"].partition("\n## What it costs\n")[2], flags=re.DOTALL)
+    rows = [re.findall(r"\| ([\d.,]+) (?=µs|ns|×)", line) for line in costs.splitlines() if line.startswith("| ")]
+    said = [row for row in rows if row]
+    assert said
+    for row in said:
+        assert any(all(map(_rounds_to, row, figure.values())) for figure in measured if len(row) == len(figure)), row
+
+
+def _rounds_to(text: str, number: float) -> bool:
+    return round(number, len(text.partition(".")[2])) == float(text.replace(",", ""))

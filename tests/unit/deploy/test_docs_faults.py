@@ -1,4 +1,4 @@
-"""docs/faults.md against the tests: every row that is marked is there with its file, every test that is named exists."""
+"""docs/faults.md against the tests: every row that is marked is there with its files, every test it names exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ ON_SERVERS, ELSEWHERE = PAGE.partition("\n## Tried elsewhere\n")[::2]
 
 def rows(text: str) -> dict[int, list[str]]:
     """The cells of each numbered row."""
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\| \d+ \|.*$", text, re.MULTILINE)]
+    found = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\| \d+ \|.*$", text, re.MULTILINE)
+    ]
     numbers = [int(cells[0]) for cells in found]
     assert numbers == sorted(set(numbers))
     return {int(cells[0]): cells for cells in found}
@@ -47,7 +50,8 @@ def marks_of(source: str) -> set[int]:
 
 
 def test_marks_are_found() -> None:
-    source = "@pytest.mark.fault(4)\n@pytest.mark.fault(5)\nasync def test_a(): ...\n@pytest.mark.fault(6)\ndef helper(): ...\n"
+    source = "@pytest.mark.fault(4)\n@pytest.mark.fault(5)\nasync def test_a(): ...\n"
+    source += "@pytest.mark.fault(6)\ndef helper(): ...\n"
     assert marks_of(source) == {4, 5}
 
 

@@ -38,6 +38,16 @@ def test_an_example_becomes_what_the_page_says(example: Example) -> None:
     assert disagreements(example) == []
 
 
+@pytest.mark.parametrize("example", ALL, ids=lambda example: example.name)
+def test_a_page_that_is_wrong_is_noticed(example: Example) -> None:
+    for at, line in enumerate(example.said):
+        wrong = [re.sub(r" = .*", ' = "another"', line), re.sub(r"^\S+", "another", line), f"{line}, uncertain"]
+        for instead in ([], *([one] for one in wrong)):
+            said = [*example.said[:at], *instead, *example.said[at + 1 :]]
+            if said != example.said:
+                assert disagreements(dataclasses.replace(example, said=said)), instead
+
+
 @pytest.mark.parametrize("decoder", DECODERS.table)
 def test_every_decoder_has_a_row_and_an_example_in_the_readme_and_a_section(decoder: str) -> None:
     formats = README.read_text(encoding="utf-8").partition("\n## Formats\n")[2].partition("\n## ")[0]
@@ -68,7 +78,7 @@ def written(value: Any) -> str:
 
 def test_what_kepware_presets_is_what_the_page_says() -> None:
     own = {name: value for name, value in options_of("kepware").items() if value != options_of("json")[name]}
-    assert dict(re.findall(r'`(\w+) = "([^"]+)"`', section("kepware").partition("\n```")[0])) == own
+    assert dict(re.findall(r'`(\w+)\s=\s"([^"]+)"`', section("kepware").partition("\n```")[0])) == own
 
 
 def test_every_reason_that_is_named_exists() -> None:

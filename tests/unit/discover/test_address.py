@@ -20,6 +20,7 @@ def test_ports_have_their_usual_numbers(address: str, port: int) -> None:
 @pytest.mark.parametrize(
     "address",
     [
+        "ws://h/a b", "ws://h/ä", "wss://h/mqtt?x=1", "ws://h/mqtt#x", "mqtts://h/mqtt", "ws://",
         "", "broker", "http://h", "mqtt://", "mqtt://h:x", "mqtt://h:0", "mqtt://h:70000", "mqtt://[::1", "mqtt://h/a",
         "mqtt://h?x=1", "mqtt://:pw@h", "mqtt://a b",
     ],
@@ -27,6 +28,19 @@ def test_ports_have_their_usual_numbers(address: str, port: int) -> None:
 def test_what_is_no_address_is_refused_with_the_form_of_one(address: str) -> None:
     with pytest.raises(ValueError, match=r"mqtt://.user.:password.@.host"):
         parse_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "path", "encrypted"),
+    [
+        ("ws://h", 80, "/mqtt", False),
+        ("ws://h:9001/", 9001, "/", False),
+        ("wss://anna:pw@h/live/mqtt", 443, "/live/mqtt", True),
+    ],
+)
+def test_websockets_have_a_path(address: str, port: int, path: str, encrypted: bool) -> None:
+    mqtt = parse_address(address)
+    assert (mqtt.transport, mqtt.port, mqtt.path, mqtt.tls.enabled) == ("websockets", port, path, encrypted)
 
 
 def test_no_message_repeats_a_password() -> None:

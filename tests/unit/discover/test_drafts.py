@@ -1,37 +1,22 @@
 """Whatever is heard, the draft loads, and it reads what it says."""
 
 import tomllib
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.registries import read_settings
 from ingest.contract.classes import ClassTable, Kind
-from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.discover.address import parse_address
-from ingest.discover.draft import Draft, draft_of
-from ingest.discover.heard import Hearing
+from ingest.discover.draft import draft_of
 from ingest.discover.printing import printable
-from ingest.discover.text import toml_text
 from ingest.simulator.layout import lay_out
-from tests.unit.discover.hearing import hear
+from tests.unit.discover.hearing import drafted, hear
 
 NOW_MS = 1_790_000_000_000
-
-
-def drafted(hearing: Hearing, mqtt: MqttSettings | None = None) -> tuple[Draft, Settings, str]:
-    draft = draft_of(hearing.topics)
-    text = toml_text(draft, mqtt or MqttSettings(), seconds=60, messages=hearing.messages)
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "plant.toml"
-        path.write_text(text, encoding="utf-8")
-        return draft, read_settings(path, with_models=False), text
 
 
 def sensor(settings: Settings, topic: str) -> str | None:
@@ -127,6 +112,11 @@ def test_a_password_is_never_written() -> None:
     assert "very-secret" not in text
     assert "MILLSTREAM__MQTT__PASSWORD" in text
     assert (settings.mqtt.username, settings.mqtt.port, settings.mqtt.tls.enabled) == ("anna", 8883, True)
+
+
+def test_websockets_are_in_the_draft() -> None:
+    _, settings, _ = drafted(hear([[("a/b", 1)]]), parse_address("wss://h/live/mqtt"))
+    assert (settings.mqtt.transport, settings.mqtt.path, settings.mqtt.port) == ("websockets", "/live/mqtt", 443)
 
 
 @given(st.binary(max_size=300))

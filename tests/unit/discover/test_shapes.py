@@ -4,8 +4,8 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.discover.names import name_levels
 from ingest.discover.formats import Format
+from ingest.discover.names import name_levels
 from ingest.discover.shapes import MAX_SHAPES, Shape, Topic, find_shapes
 
 VALUE, PLAIN, SEVERAL = Format("json", "value", False, "ts"), Format("plain"), Format("json", None, True)

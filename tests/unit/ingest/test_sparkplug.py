@@ -177,6 +177,37 @@ def test_a_clock_set_back_heals_with_the_birth_that_is_asked_for() -> None:
     assert decode(decoder, born, late).value == [1.0, 5.0]
 
 
+def test_data_of_a_session_whose_birth_was_missed_are_not_read_by_the_aliases_of_those_around_it() -> None:
+    """Sessions 1 and 3 agree; in between the aliases were swapped, and that birth was lost. Late, its data come."""
+
+    def born(session: int, ms: int) -> tuple[bytes, bytes]:
+        return NBIRTH, payload(bd_seq(session), metric("a", 1.0, alias=1), metric("b", 2.0, alias=2), seq=0, ms=ms)
+
+    decoder = SparkplugB()
+    decode(decoder, born(1, MS), born(3, MS + 20))
+    late = decode(decoder, data(5, ms=MS + 10))
+    assert (late.field, reasons(late)) == ([], [Reason.NO_BIRTH])
+    # In the session after, nothing was missed: what was born the same is still understood.
+    decode(decoder, born(4, MS + 40))
+    assert decode(decoder, data(9, ms=MS + 30)).field == ["G/N/a"]
+
+
+def test_the_death_of_a_session_whose_birth_was_missed_is_a_death() -> None:
+    decoder = SparkplugB()
+    decode(decoder, NODE, DEVICE)
+    death = decode(decoder, (NDEATH, payload(bd_seq(2))))
+    assert (death.field, death.dropped) == (["G/N/a", "G/N/b", "G/N/D/t"], [])
+    assert reasons(decode(decoder, data(3))) == [Reason.NO_BIRTH]
+
+
+def test_a_name_with_two_aliases_is_remembered_with_both() -> None:
+    before, after = SparkplugB(), SparkplugB()
+    decode(before, (NBIRTH, payload(bd_seq(1), *(metric("a", 1.0, alias=alias) for alias in (2, 1)), seq=0)))
+    after.restore(before.snapshot())
+    assert after.snapshot() == before.snapshot()
+    assert decode(after, data(1, alias=1), data(2, alias=2)).field == ["G/N/a", "G/N/a"]
+
+
 def test_the_death_of_a_device_that_was_born_since_is_outdated() -> None:
     decoder = SparkplugB()
     born = (DBIRTH, payload(metric("t", 1.0, alias=3), seq=5, ms=MS + 9))
