@@ -7,12 +7,14 @@ from collections import Counter
 import numpy as np
 
 from ingest.batcher import Batcher
+from ingest.contract.classes import ClassTable
 from ingest.contract.errors import Reason
 from ingest.contract.sensors import TopicPattern
 from ingest.contract.settings import Settings
 from ingest.decoders import DECODERS
 from ingest.discover.heard import Hearing
 from ingest.packets import Burst
+from ingest.profiles import Profiles
 from ingest.topic_table import Route
 
 
@@ -25,7 +27,10 @@ class SensorHearing(Hearing):
             Route(one.topic, TopicPattern.parse(one.topic, one.path), DECODERS.create(one.decoder, one.options))
             for one in settings.route
         ]
-        self._batcher = Batcher.alone(routes, 1, settings.plant.max_sensors, settings.gateway.max_payload_bytes)
+        profiles = Profiles(ClassTable(settings.classes), settings.source)
+        self._batcher = Batcher.alone(
+            routes, 1, settings.plant.max_sensors, settings.gateway.max_payload_bytes, profiles
+        )
         self.filters = [route.pattern.filter for route in routes]
         self.sensors: set[str] = set()
         self.refused: Counter[Reason] = Counter()

@@ -10,6 +10,7 @@ from ingest.contract.classes import Kind, Reporting
 from ingest.contract.mqtt_settings import MqttSettings
 from ingest.discover.classes import ClassDraft
 from ingest.discover.draft import Draft
+from ingest.discover.formats.sparkplug_b import DECODER as SPARKPLUG
 from ingest.discover.printing import printable
 from ingest.discover.routes import RouteDraft
 
@@ -63,6 +64,8 @@ def _route(route: RouteDraft, messages: int, topic: str, payload: bytes) -> list
     ]
     if route.left_out:
         lines.append(f"#   not read: {printable(', '.join(route.left_out))}")
+    if route.decoder == SPARKPLUG:
+        lines.append("#   reported by exception: a value holds until the next one, whatever class it is in")
     lines += [f"#   {printable(note, _NOTE)}" for note in route.notes]
     lines += ["[[route]]", f"topic = {_value(route.topic)}"]
     if not route.default_path:

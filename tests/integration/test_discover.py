@@ -359,6 +359,23 @@ def test_tls_where_there_is_none_and_none_where_there_is(
     assert (settings.mqtt.tls.enabled, settings.mqtt.tls.ca_file) == (True, str(certificate))
 
 
+@pytest.mark.real
+def test_a_broker_is_heard_over_websocket(tmp_path: Path) -> None:
+    require("mosquitto")
+    output = tmp_path / "plant.toml"
+    with Mosquitto(tmp_path / "web", websockets=True) as broker:
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.connect(broker.host, broker.port)
+        client.loop_start()
+        client.publish("plant/m1/temp", b"21.5", qos=1, retain=True).wait_for_publish(10)
+        client.disconnect()
+        client.loop_stop()
+        done = discover(f"ws://{broker.host}:{broker.websockets_port}/mqtt", "--for", "500ms", "-o", output)
+    assert done.returncode == 0, done.stderr
+    settings = read_settings(output, with_models=False)
+    assert (settings.mqtt.transport, settings.mqtt.port) == ("websockets", broker.websockets_port)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

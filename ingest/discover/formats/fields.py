@@ -152,7 +152,7 @@ class Roles:
         if value is None and waves and measured == waves[:1]:
             value = waves[0]
         unit = next((path for path in columns.named(UNITS) if path in rest and _are_units(values[path])), None)
-        rest = [path for path in rest if path != rate_hz]
+        rest = [path for path in rest if path not in (rate_hz, unit)]
         return cls(columns, time, quality, unit, rate_hz, value, measured, rest, bool(about), _units_beside(columns))
 
     @property

@@ -266,8 +266,9 @@ def with_units(*units: str, name: str = "temperature") -> tuple[Settings, str]:
 
 
 def test_units_are_read_and_in_ucum() -> None:
-    settings, _ = with_units("°C", "°C", "degC")
+    settings, text = with_units("°C", "°C", "degC")
     assert settings.route[0].options == {"unit": "unit"}
+    assert "not read" not in text
     assert class_of(settings, "1/temperature").unit == "Cel"
 
 

@@ -45,7 +45,9 @@ def test_a_state_of_0_and_1_is_no_quality() -> None:
 def test_what_describes_the_sensor_is_no_value() -> None:
     found = facts({"name": "x", "unit": "°C", "serverTime": NOW_S, "time": NOW_S, "temp": 3, "state": "RUN", "d": {}})
     assert found.fields == ("temp", "state")
-    assert set(found.left_out) == {"name", "unit", "serverTime", "d"}
+    assert set(found.left_out) == {"name", "serverTime", "d"}
+    assert found.format is not None
+    assert found.format.unit == "unit"
 
 
 def test_default_names_that_mean_something_else_are_told() -> None:
