@@ -6,6 +6,9 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 OLDEST_PYTHON := 3.11
 KAFKA_PORT ?= 9092
+# Most tests of real servers wait; a file's tests stay together, as they share what takes long to start.
+JOBS ?= 3
+PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -20,7 +23,7 @@ run: $(INSTALLED) ## start Millstream with brokers of its own on this machine
 
 test: lint types arrows peers ## everything CI checks: style, types, imports and all tests
 	@echo "Testing (real servers are started where installed)…"
-	@$(PYTHON) -m pytest -ra $(ARGS)
+	@$(PYTEST) -ra $(ARGS)
 
 lint: $(INSTALLED) ## style and format of the code
 	@echo "Checking style…"
@@ -36,7 +39,7 @@ arrows: $(INSTALLED) ## which package may import which
 	@$(VENV)/bin/lint-imports --no-logo
 
 unit: $(INSTALLED) ## the tests that need no real server
-	@$(PYTHON) -m pytest -m "not real" $(ARGS)
+	@$(PYTEST) -m "not real" $(ARGS)
 
 peers: $(PEERS)/.installed ## other people's implementations of formats, to test ours against
 

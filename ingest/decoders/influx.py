@@ -1,7 +1,8 @@
 """InfluxDB line protocol, as Telegraf's MQTT output writes it: one reading for each field of each line.
 
-The usual line (ASCII, no quote, no backslash) is cut with `str.split`; any other is read by expressions that follow
-the escaping rules: a backslash just before a special character escapes it, anywhere else it is itself.
+The usual line (ASCII, no quote, no backslash) is cut with `str.split`, and what its series and keys come to is kept
+from line to line; any other is read by expressions that follow the escaping rules: a backslash just before a special
+character escapes it, anywhere else it is itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
@@ -27,6 +28,8 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE).fullmatch
 _INTEGER = re.compile(r"[+-]?[0-9]+").fullmatch
 _LONGEST_NUMBER = 64
 _LONGEST_INTEGER = 20  # -2^63 has as many characters
+_MAX_KEPT_BYTES = 32 << 20
+_STRING_BYTES = 64  # of a short string, beside its characters
 # Possessive, so that a failed match takes no more than one pass.
 _MEASUREMENT = re.compile(r"(?:\\[, ]|[^, ])++").match
 _KEY = re.compile(r"(?:\\[,= ]|[^,= ])++").match
@@ -49,6 +52,31 @@ class _Line:
     time: str | None
 
 
+class _Layout(NamedTuple):
+    """What the lines of a series with the same keys have in common. odd: which fields are written as no float."""
+
+    names: list[str]
+    odd: list[int]
+
+
+class _Layouts(dict[str, _Layout]):
+    """Head and keys of a line → its layout, all begun anew when they take too much room.
+
+    Nothing but speed depends on what is in here: it follows from the line and the options alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def __setitem__(self, shape: str, layout: _Layout) -> None:
+        self._bytes += len(shape) + sum(map(len, layout.names)) + _STRING_BYTES * (len(layout.names) + 4)
+        if self._bytes > _MAX_KEPT_BYTES:
+            self.clear()
+            self._bytes = 0
+        super().__setitem__(shape, layout)
+
+
 @dataclass(frozen=True, slots=True)
 class Influx:
     """Lines of measurement, tags, fields and time.
@@ -66,6 +94,8 @@ class Influx:
     max_fields: int = 10_000
     max_name: int = 256
     _parts: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
+    # Any: settings are read into this class, and a schema of this field is of no use.
+    _layouts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts: list[tuple[str, str]] = []
@@ -81,6 +111,7 @@ class Influx:
         if min(self.max_lines, self.max_fields, self.max_name) < 1:
             raise ValueError("max_lines, max_fields and max_name are at least 1")
         object.__setattr__(self, "_parts", tuple(parts))
+        object.__setattr__(self, "_layouts", _Layouts())
 
     @property
     def names_fields(self) -> bool:
@@ -90,11 +121,10 @@ class Influx:
     def decode(self, messages: Messages) -> Decoded:
         """Rows for each field that can be read."""
         out = Decoded()
-        known: dict[str, _Named] = {}
         for at, payload in enumerate(messages.payloads):
             rows, rejected = len(out.message), len(out.rejected)
             try:
-                self._payload(out, known, at, payload)
+                self._payload(out, at, payload)
             except QuarantineError as error:
                 out.rejected.append(Rejected(at, error.reason, error.detail))
             if len(out.message) == rows and len(out.rejected) == rejected:
@@ -103,8 +133,8 @@ class Influx:
         out.code, out.quality = [None] * rows, [int(Quality.GOOD)] * rows
         return out
 
-    def _payload(self, out: Decoded, known: dict[str, _Named], at: int, payload: bytes) -> None:
-        if not payload.strip():
+    def _payload(self, out: Decoded, at: int, payload: bytes) -> None:
+        if not payload or payload.isspace():
             raise QuarantineError(Reason.EMPTY, "no line")
         if payload.count(b"\n") > self.max_lines:
             raise QuarantineError(Reason.TOO_LARGE, f"over {self.max_lines} lines")
@@ -113,68 +143,87 @@ class Influx:
         except UnicodeDecodeError as error:
             raise QuarantineError(Reason.ENCODING, "not UTF-8") from error
         most = len(out.message) + len(out.rejected) + self.max_fields
-        # Control characters within a number would pass for blanks; a line that has any is read with care.
-        plain = text.isascii() and '"' not in text and "\\" not in text
-        lines: Iterable[str] = text.split("\n") if '"' not in text else _lines(text)
+        quoted = '"' in text
+        plain = not quoted and text.isascii() and "\\" not in text
+        lines: Iterable[str] = _lines(text) if quoted else text.split("\n")
         for number, line in enumerate(lines, 1):
             line = line.strip(" \r")
             if not line or line[0] == "#" or line.isspace():
                 continue
             try:
-                if not (plain and line.isprintable() and self._usual(out, known, at, line, most)):
-                    self._line(out, known, at, _parse(line), most)
+                if not (plain and self._usual(out, at, line, most)):
+                    self._line(out, at, _parse(line), most)
             except QuarantineError as error:
                 out.rejected.append(Rejected(at, error.reason, f"line {number}: {error.detail}"))
                 if len(out.message) + len(out.rejected) > most:
                     return
 
-    def _usual(self, out: Decoded, known: dict[str, _Named], at: int, line: str, most: int) -> bool:
-        """A line of numbers, without escapes; False, and nothing done, where it is more than that."""
+    def _usual(self, out: Decoded, at: int, line: str, most: int) -> bool:
+        """A line of numbers and booleans, without escapes; False, and nothing done, where it is more than that."""
         parts = line.split(" ")
         if not 2 <= len(parts) <= 3:
             return False
-        head, fields = parts[0], parts[1].split(",")
-        if len(out.message) + len(out.rejected) + len(fields) > most:
+        head = parts[0]
+        # Every other piece is a value if the pieces are even in number and every comma begins a key.
+        pieces = parts[1].replace(",", "=,").split("=")
+        keys = pieces[::2]
+        written: list[Any] = pieces[1::2]
+        count = len(written)
+        if len(keys) != count or len(out.message) + len(out.rejected) + count > most:
             return False
-        named = known.get(head)
-        if named is None:
-            measurement, *tags = head.split(",")
-            pairs = [tag.split("=") for tag in tags]
-            if not measurement or any(len(pair) != 2 or not all(pair) for pair in pairs):
+        # No key has a blank, and no key a comma but its first character: it can be told what is whose.
+        shape = f"{head} {''.join(keys)}"
+        layout: _Layout | None = self._layouts.get(shape)
+        if layout is None:
+            layout = self._layout(head, keys, written)
+            if layout is None:
                 return False
-            named = known[head] = _Named(self, measurement, dict(pairs))
-        names, values = [], []
-        for pair in fields:
-            key, _, value = pair.partition("=")
-            # The last character tells a number from nan, inf, a boolean and a second "=".
-            last = value[-1:]
-            try:
-                if last == "i" or last == "u":
-                    values.append(float(int(value[:-1])))
-                elif last.isdigit():
-                    values.append(float(value))
-                else:
-                    return False
-                names.append(named[key])
-            except (ValueError, OverflowError, QuarantineError):
-                return False
-            # float() and int() take 1_000, and float() has room for 1e400.
-            if len(value) > _LONGEST_NUMBER or "_" in value or not isfinite(values[-1]):
-                return False
+            self._layouts[shape] = layout
+        together = "".join(written)
+        # float() and int() take 1_000, and control characters that pass for blanks.
+        if (
+            "_" in together
+            or not together.isprintable()
+            or (len(together) > _LONGEST_NUMBER and max(map(len, written)) > _LONGEST_NUMBER)
+        ):
+            return False
+        try:
+            for odd in layout.odd:
+                written[odd] = _odd(written[odd])
+            values = list(map(float, written))
+        except (ValueError, KeyError):
+            del self._layouts[shape]  # may be that the line it was made of was the unusual one
+            return False
+        # With a nan, an inf or 1e400 the sum is not finite. (It may be so without: the careful way finds out.)
+        if len(layout.names) != count or not isfinite(sum(values)):
+            return False
         ts_us = 0
         if len(parts) == 3:
             if not parts[2].isdigit() or len(parts[2]) > _LONGEST_INTEGER:
                 return False
             ts_us = self._ts_us(int(parts[2]))
-        count = len(values)
         out.message += [at] * count
-        out.field += names
+        out.field += layout.names
         out.ts_us += [ts_us] * count
         out.value += values
         out.text += [None] * count
         return True
 
-    def _line(self, out: Decoded, known: dict[str, _Named], at: int, line: _Line, most: int) -> None:
+    def _layout(self, head: str, keys: list[str], written: list[str]) -> _Layout | None:
+        """Of a line cut apart; keys: with the comma before them. None where it is not as usual."""
+        measurement, *tags = head.split(",")
+        pairs = [tag.split("=") for tag in tags]
+        if not measurement or any(len(pair) != 2 or not all(pair) for pair in pairs):
+            return None
+        if not all(key.startswith(",") for key in keys[1:]):
+            return None
+        try:
+            names = [self.name_of(measurement, dict(pairs), key.removeprefix(",")) for key in keys]
+        except QuarantineError:
+            return None
+        return _Layout(names, [at for at, value in enumerate(written) if not value[-1:].isdigit()])
+
+    def _line(self, out: Decoded, at: int, line: _Line, most: int) -> None:
         """Any line, field by field. Raises QuarantineError for what is wrong with all of it."""
         named = _Named(self, line.measurement, line.tags)
         ts_us = 0
@@ -313,6 +362,11 @@ def _blanks(line: str, at: int) -> int:
 
 def _unescaped(text: str) -> str:
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
+def _odd(written: str) -> float:
+    """A whole number or a boolean of few characters. Raises ValueError or KeyError for anything else."""
+    return int(written[:-1]) if written[-1:] in ("i", "u") else _BOOLEANS[written]
 
 
 def _number(written: str) -> float:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite, nan
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.contract.errors import QuarantineError, Reason
-from ingest.contract.readings import Quality
+from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
 from ingest.decoders.times import to_us
 from ingest.decoders.values import samples_of, value_of
 
@@ -22,11 +26,17 @@ _TEXTS = frozenset({12, 13, 14, 16})  # String, DateTime, Guid, XmlElement
 _FLOATS = frozenset({10, 11})
 _BYTE_STRING = 15
 
+NUMBERS = frozenset({float, int})
+"""Types of the values that are read as they stand; of which True and False are none."""
+LARGEST = sys.float_info.max
+"""A number from -LARGEST to LARGEST is finite, as a float too."""
+
 _WRAPPED = frozenset({"Value", "Body", "Type", "UaType", "Status", "StatusCode", "SourceTimestamp", "ServerTimestamp"})
 _USUAL = frozenset({"Value", "SourceTimestamp", "ServerTimestamp"})
 _MAX_WRAPS = 4
 _SPECIAL = frozenset({"NaN", "Infinity", "-Infinity"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}").fullmatch
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NULL_TIME = "0001-01-01"
 _MAX_TIME = 64
 _MAX_CODE = 64
@@ -83,7 +93,15 @@ def time_of(raw: Any) -> int:
 
 @lru_cache(maxsize=1_024)
 def _iso_to_us(text: str) -> int:
-    # Fields of one message mostly have one time.
+    # The values of a moment mostly have one time. Most are written so; anything else is looked at with care.
+    if text.endswith("Z"):
+        try:
+            since = datetime.fromisoformat(text) - _EPOCH
+        except ValueError:
+            return to_us(text, "iso")
+        us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        if MIN_TS_US <= us < MAX_TS_US:
+            return us
     return to_us(text, "iso")
 
 
@@ -117,11 +135,12 @@ def value_of_field(raw: Any, integer_text: bool, max_samples: int) -> Value:
     -12.0
     """
     # What most values are: a number, or a number with its time.
-    if type(raw) is float and isfinite(raw):
-        return Value(raw)
-    if type(raw) is dict and type(found := raw.get("Value")) is float and isfinite(found) and raw.keys() <= _USUAL:
+    found = raw.get("Value") if type(raw) is dict and raw.keys() <= _USUAL else raw
+    if type(found) in NUMBERS and -LARGEST <= found <= LARGEST:
+        if found is raw:
+            return Value(float(found))
         ts_us = time_of(raw.get("SourceTimestamp")) or time_of(raw.get("ServerTimestamp"))
-        return Value(found, None, Quality.GOOD, None, ts_us)
+        return Value(float(found), None, Quality.GOOD, None, ts_us)
     quality, code, ts_us, server_us, ua_type = Quality.GOOD, None, 0, 0, 0
     for _ in range(_MAX_WRAPS):
         if not isinstance(raw, dict) or not raw.keys() & _WRAPPED:
@@ -171,3 +190,98 @@ def _number(raw: Any, ua_type: int, integer_text: bool) -> Any:
         if ua_type:
             raise QuarantineError(Reason.NUMBER, "text that is not a number")
     return raw
+
+
+# --- the usual burst --------------------------------------------------------------------------------------------------
+# Every key there may be is named, as what msgspec skips it does not check.
+
+
+class _Field(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
+    value: int | float
+    source_timestamp: str | None = None
+
+
+class _Version(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
+    major_version: int | None = None
+    minor_version: int | None = None
+
+
+class DataSet(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
+    """A data set message of numbers, and numbers with a time."""
+
+    payload: dict[str, _Field | int | float]
+    timestamp: str | None = None
+    data_set_writer_id: int | str | None = None
+    data_set_writer_name: str | None = None
+    sequence_number: int | None = None
+    meta_data_version: _Version | None = None
+    minor_version: int | None = None
+    message_type: Literal["ua-keyframe", "ua-deltaframe", "ua-event"] | None = None
+
+
+class Network(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, gc=False):
+    """A network message of such data set messages."""
+
+    messages: list[DataSet]
+    message_type: Literal["ua-data"] | None = None
+    message_id: str | None = None
+    publisher_id: int | str | None = None
+    writer_group_name: str | None = None
+    data_set_class_id: str | None = None
+    timestamp: str | None = None
+
+
+_NETWORK = msgspec.json.Decoder(Network)
+
+
+class UsualColumns(NamedTuple):
+    """The columns of usual messages. data_sets: what rows are of, in order: a row for each field of the payload."""
+
+    data_sets: list[tuple[Network, DataSet]]
+    message: list[int]
+    ts_us: list[int]
+    value: list[float]
+
+
+def usual_columns(payloads: Sequence[bytes], max_messages: int, max_fields: int) -> UsualColumns | None:
+    """Columns of a burst; None where a message has to be looked at by itself: is unusual, wrong, or without rows.
+
+    >>> found = usual_columns([b'{"Messages": [{"Payload": {"Oil": 61, "Air": {"Value": 21.5}}}]}'], 10, 10)
+    >>> found.value, found.message
+    ([61.0, 21.5], [0, 0])
+    """
+    decode = _NETWORK.decode
+    data_sets: list[tuple[Network, DataSet]] = []
+    message: list[int] = []
+    ts_us: list[int] = []
+    fields: list[Any] = []
+    times: dict[str | None, int] = {None: 0}
+    try:
+        for at, payload in enumerate(payloads):
+            network = decode(payload)
+            before, above_us = len(fields), time_of(network.timestamp)
+            for one in network.messages:
+                data_sets.append((network, one))
+                said_us = times.get(one.timestamp)
+                if said_us is None:
+                    times[one.timestamp] = said_us = time_of(one.timestamp)
+                fields += one.payload.values()
+                ts_us += [said_us or above_us] * len(one.payload)
+            rows = len(fields) - before
+            if not 0 < rows <= max_fields or len(network.messages) > max_messages:
+                return None
+            message += [at] * rows
+        numbers = fields
+        sorts = set(map(type, fields))
+        if _Field in sorts:
+            if len(sorts) > 1:
+                fields = [field if type(field) is _Field else _Field(field) for field in fields]
+            numbers, texts = [field.value for field in fields], [field.source_timestamp for field in fields]
+            for text in set(texts).difference(times):
+                times[text] = time_of(text)
+            ts_us = [times[text] or us for text, us in zip(texts, ts_us, strict=True)]
+        value = list(map(float, numbers))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, QuarantineError):
+        return None
+    # A number that is not finite makes the sum so.
+    return UsualColumns(data_sets, message, ts_us, value) if isfinite(sum(value)) else None

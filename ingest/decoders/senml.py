@@ -23,15 +23,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ingest.contract.errors import QuarantineError, Reason
-from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
+from ingest.contract.readings import Quality
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected
 from ingest.decoders.jsontext import parse_json
+from ingest.decoders.senml_usual import is_version, time_us, usual_burst
 from ingest.decoders.values import unit_of, value_of
 
-_RELATIVE_S = 2**28
-_BEYOND_S = 1e10  # 2200-01-01 is 7.26e9
-_SECONDARY_UNITS = 26
-_VERSION = 10
 _MAX_DEPTH = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*").fullmatch
 
@@ -96,15 +93,22 @@ class Senml:
 
     def decode(self, messages: Messages) -> Decoded:
         """Rows for each record that can be read."""
+        joined = self._joined(messages.payloads)
+        if joined is not None:
+            usual = usual_burst(joined, messages.arrival_us, self.max_records, self.max_name)
+            if usual is not None:
+                return usual
         out, units = Decoded(), list[str | None]()
-        packs: Sequence[Sequence[_Record] | None] = self._burst(messages.payloads) or [None] * len(messages.payloads)
+        packs: Sequence[Sequence[_Record] | None] = self._burst(joined, len(messages.payloads)) or [None] * len(
+            messages.payloads
+        )
         names: set[str] = set()
         for at, (payload, arrival_us, pack) in enumerate(
             zip(messages.payloads, messages.arrival_us, packs, strict=True)
         ):
             rows, rejected = len(out.message), len(out.rejected)
             # A payload gives the same whatever came with it, so each is tried the fast way alone too.
-            if pack is None and (alone := self._burst([payload])) is not None:
+            if pack is None and (alone := self._burst(self._joined([payload]), 1)) is not None:
                 pack = alone[0]
             try:
                 records: Sequence[_Record | QuarantineError] = self._slow(payload) if pack is None else pack
@@ -124,23 +128,26 @@ class Senml:
 
     # --- payloads → records -----------------------------------------------------------------------------------------
 
-    def _burst(self, payloads: Sequence[bytes]) -> list[list[_Record]] | None:
-        """All packs at once, or None where one of them is unusual."""
+    def _joined(self, payloads: Sequence[bytes]) -> bytes | None:
+        """A pack a line; None where that is not certain."""
         if self.encoding == "cbor":
             return None
         joined = b"\n".join(payloads)
         gaps = len(payloads) - 1
         # As in `json`: every newline is between "]" and "[", and a value cannot span such a place.
-        if joined.count(b"\n") != gaps or joined.count(b"]\n[") != gaps or joined[:1] != b"[" or joined[-1:] != b"]":
-            return None
+        certain = joined.count(b"\n") == gaps == joined.count(b"]\n[")
+        return joined if certain and joined[:1] == b"[" and joined[-1:] == b"]" else None
+
+    def _burst(self, joined: bytes | None, count: int) -> list[list[_Record]] | None:
+        """All packs at once, or None where one of them is unusual."""
         # A field that has to be understood would be skipped; an escape could hide one.
-        if b'_"' in joined or b"\\" in joined:
+        if joined is None or b'_"' in joined or b"\\" in joined:
             return None
         try:
             packs: list[list[_Record]] = _PACKS.decode_lines(joined)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return packs if len(packs) == len(payloads) else None
+        return packs if len(packs) == count else None
 
     def _slow(self, payload: bytes) -> list[_Record | QuarantineError]:
         # No JSON text begins with a byte over 0x7f.
@@ -201,7 +208,7 @@ class Senml:
                 if name not in names:
                     self._check(name)
                     names.add(name)
-                ts_us = _ts_us(bt + record.t, arrival_us)
+                ts_us = time_us(bt + record.t, arrival_us)
                 unit = unit_of(bu if record.u is UNSET else record.u)
                 if value is not UNSET:
                     if text is None and not isfinite(value):
@@ -243,7 +250,7 @@ def _check_versions(records: Sequence[_Record | QuarantineError]) -> None:
     for record in records:
         if isinstance(record, QuarantineError) or record.bver is UNSET:
             continue
-        if not (1 <= record.bver <= _VERSION or record.bver == _SECONDARY_UNITS):
+        if not is_version(record.bver):
             raise QuarantineError(Reason.SYNTAX, "an unknown version of SenML")
 
 
@@ -269,20 +276,6 @@ def _other(record: _Record, bv: _Number, bs: _Number) -> tuple[_Number, str | No
     if bs is not UNSET:
         return UNSET, None
     raise QuarantineError(Reason.NO_VALUE, "neither a value nor a sum")
-
-
-def _ts_us(time_s: float, arrival_us: int) -> int:
-    """RFC 8428, §4.5.3: 0 for "now", which becomes the time of arrival."""
-    if time_s == 0:
-        return 0
-    if not -_BEYOND_S < time_s < _BEYOND_S:
-        raise QuarantineError(Reason.TIMESTAMP, "not between 1990 and 2200")
-    ts_us = round(time_s * 1_000_000)
-    if time_s < _RELATIVE_S:
-        ts_us += arrival_us
-    if not MIN_TS_US <= ts_us < MAX_TS_US:
-        raise QuarantineError(Reason.TIMESTAMP, "not between 1990 and 2200")
-    return ts_us
 
 
 def _record(fields: Any) -> _Record:

@@ -25,7 +25,7 @@ from ingest.topic_table import Route
 from tests.conformance.payloads import Sent, payloads_of
 from tests.unit.discover.hearing import START_US, drafted, read_by
 
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KNOWN = {name: payloads_of(name) for name in DECODERS.table}
 
 

@@ -1,5 +1,6 @@
 """Free TCP ports for servers that have to keep theirs over a restart."""
 
+import os
 import random
 import socket
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 _LOWEST = 10_000
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _given_out: set[int] = set()
+# Tests run in several processes: each gives out ports of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def free_port() -> int:
@@ -15,9 +19,9 @@ def free_port() -> int:
     Below the range of ephemeral ports, because a client of a stopped server may otherwise be given its
     port as its own local one: then the server cannot come back, or the client connects to itself.
     """
-    for _ in range(1_000):
+    for _ in range(10_000):
         port = random.randrange(_LOWEST, _lowest_ephemeral_port())
-        if port not in _given_out and port_is_free(port):
+        if port % _WORKERS == _WORKER and port not in _given_out and port_is_free(port):
             _given_out.add(port)
             return port
     raise OSError("no free TCP port found on 127.0.0.1")

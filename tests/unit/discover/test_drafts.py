@@ -13,8 +13,9 @@ from ingest.contract.settings import Settings
 from ingest.discover.address import parse_address
 from ingest.discover.draft import draft_of
 from ingest.discover.printing import printable
-from ingest.simulator.layout import lay_out
+from ingest.simulator.roster import lay_out
 from tests.unit.discover.hearing import drafted, hear
+from tests.unit.simulator.reading_back import ours
 
 NOW_MS = 1_790_000_000_000
 
@@ -52,8 +53,10 @@ def test_any_draft_loads_and_reads_what_can_be_read(messages: list[tuple[str, by
 
 def test_a_plant_of_20_000_sensors_needs_few_lines() -> None:
     values: dict[str, Any] = {"gauge": 1.5, "bool": True, "enum": "RUN"}
+    plant = lay_out(ours("demo"), 20_000)
+    kinds = {path: plant.said(number).kind for number, path in enumerate(plant.paths)}
     rounds = [
-        [(f"factory/{one.path}", {"ts": NOW_MS + at, "value": values.get(one.kind, at)}) for one in lay_out(20_000)]
+        [(f"factory/{path}", {"ts": NOW_MS + at, "value": values.get(kind, at)}) for path, kind in kinds.items()]
         for at in range(3)
     ]
     hearing = hear(rounds)
@@ -62,10 +65,10 @@ def test_a_plant_of_20_000_sensors_needs_few_lines() -> None:
     assert draft.read == draft.readable == 20_000
     assert settings.route[0].topic == "factory/demo/{area}/{line}/{machine}/{quantity}"
     classes = ClassTable(settings.classes)
-    for one in lay_out(200):
-        path = sensor(settings, f"factory/{one.path}")
+    for name in plant.paths[:200]:
+        path = sensor(settings, f"factory/{name}")
         assert path is not None
-        assert classes.classes[classes.index_of(path)].kind == Kind(one.kind), one.path
+        assert classes.classes[classes.index_of(path)].kind == Kind(kinds[name]), name
 
 
 def test_routes_that_would_name_the_same_sensors_have_longer_paths() -> None:
