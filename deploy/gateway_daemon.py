@@ -85,7 +85,13 @@ class _HeldWriter:
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
-        self.free = asyncio.Event()
+        self._counts: Mapping[str, int] = {}
+        self._free = asyncio.Event()
+
+    def release(self, counts: Mapping[str, int]) -> None:
+        """Kafka was reached. counts: partitions by topic."""
+        self._counts = counts
+        self._free.set()
 
     @property
     def failing(self) -> set[tuple[str, int]]:
@@ -94,8 +100,11 @@ class _HeldWriter:
 
     async def write(self, topic: str, partition: int, records: Sequence[Outgoing]) -> list[int]:
         """As the writer's."""
-        await self.free.wait()
-        return await self._writer.write(topic, partition, records)
+        await self._free.wait()
+        # What was spooled while Kafka was away may have been placed by a count that turned out wrong. That of readings
+        # was checked; where the others' records lie does not matter.
+        count = self._counts.get(topic, partition + 1)
+        return await self._writer.write(topic, partition % count, records)
 
 
 class _KnownTopics:
@@ -199,9 +208,12 @@ class _Daemon:
         settings = self._settings
         topics = await ensure_topics(settings.kafka, self.events.kafka_unreachable, waveforms=settings.keeps_waveforms)
         remark("gateway", topics.remarks)
-        known.saw(topics.counts)
+        try:
+            known.saw(topics.counts)
+        except OSError as error:
+            self.events.memory_failed(_TOPICS_FILE, str(error))
         await writer.start()
-        held.free.set()
+        held.release(topics.counts)
 
     def _remember(self, gateway: Gateway) -> None:
         decoders = {name: route.decoder for name, route in self._routes.memories.items()}
@@ -211,18 +223,34 @@ class _Daemon:
         assert self._gateway is not None
         intake = self._gateway.add_broker(broker, self._routes.by_broker[broker.name])
         mine = broker.model_copy(update={"client_id": self._settings.client_id_at(broker)})
-        name = f"subscriptions-{broker.name}.json"
+        remembered, remember = self._subscriptions_file(broker)
         link = MqttLink(
             mine,
             intake,
             _subscriptions(self._settings, broker),
             max_payload_bytes=self._settings.gateway.max_payload_bytes,
             patience_s=self._settings.gateway.linger / 1e7,  # a tenth of what a reading may wait anyway
-            remembered=msgspec.json.decode(self._files.read(name) or b"[]", type=list[str]),
-            remember=lambda filters: self._files.write(name, msgspec.json.encode(filters)),
+            remembered=remembered,
+            remember=remember,
         )
         intake.link = self._links[broker.name] = link
         return [asyncio.create_task(link.run()), asyncio.create_task(intake.run())]
+
+    def _subscriptions_file(self, broker: MqttSettings) -> tuple[list[str], Callable[[list[str]], None]]:
+        """What our session at a broker holds, kept over restarts: (as it was, a function that writes it down)."""
+        name = f"subscriptions-{broker.name}.json"
+
+        def remember(filters: list[str]) -> None:
+            try:
+                self._files.write(name, msgspec.json.encode(filters))
+            except OSError as error:  # no reason not to connect
+                self.events.memory_failed(name, str(error))
+
+        try:
+            return msgspec.json.decode(self._files.read(name) or b"[]", type=list[str]), remember
+        except (msgspec.DecodeError, OSError) as error:
+            self.events.memory_failed(name, str(error))
+            return [], remember
 
     @staticmethod
     async def _until_one_fails(tasks: Sequence[asyncio.Task[None]]) -> None:

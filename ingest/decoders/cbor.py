@@ -87,7 +87,10 @@ class Cbor(Documents):
 
         def column(rows: Sequence[dict[str, Any]], field: str) -> list[Any]:
             name, absent = names[field], msgspec.UNSET if field == "value" else None
-            found = [row.get(name, absent) for row in rows]
+            try:
+                found = [row[name] for row in rows]
+            except KeyError:
+                found = [row.get(name, absent) for row in rows]
             if field != "rows" and not set(map(type, found)) <= _SCALARS:
                 raise _UnusualError
             return found

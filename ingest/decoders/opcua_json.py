@@ -42,10 +42,13 @@ _MAX_REMEMBERED = 65_536
 _MAX_KEY = 1_024
 
 
+_Said = tuple[str, str, str]  # publisher, group, writer; empty where names are made without
+
+
 class _Context(NamedTuple):
     """What a message says of all values in it."""
 
-    names: tuple[str, str, str] = ("", "", "")  # publisher, group, writer; empty where names are made without
+    names: _Said = ("", "", "")
     time: str | None = None  # as it is written
     ts_us: int = 0
     quality: Quality = Quality.GOOD
@@ -143,7 +146,7 @@ class OpcUaJson:
                 try:
                     names += [known[key] for key in one.payload]
                 except KeyError:
-                    names += [self._name(said, key) for key in one.payload]
+                    names += [self._names.name(said, key, self.name_of) for key in one.payload]
         except QuarantineError:
             return False
         count = len(names)
@@ -222,24 +225,20 @@ class OpcUaJson:
             writer = message.get("DataSetWriterName")
             writer = message.get("DataSetWriterId") if writer is None else writer
             names = self._said(message.get("PublisherId"), message.get("WriterGroupName"), writer, names)
-        status, time = message.get("Status"), message.get("Timestamp")
-        if status is None and time is None:
-            return _NOTHING if above is _NOTHING and names is _NOTHING.names else _Context(names, None, above.ts_us)
-        quality, code = status_of(status)
+        quality, code = status_of(message.get("Status"))
+        time = message.get("Timestamp")
+        if time is None:
+            return _Context(names, above.time, above.ts_us, quality, code)
         return _Context(names, time, time_of(time) or above.ts_us, quality, code)
 
-    def _said(self, publisher: Any, group: Any, writer: Any, above: tuple[str, str, str]) -> tuple[str, str, str]:
+    def _said(self, publisher: Any, group: Any, writer: Any, above: _Said) -> _Said:
         """What names are made with."""
-        says = self._says
-        return (
-            _word(publisher, above[0]) if 0 in says else "",
-            _word(group, above[1]) if 1 in says else "",
-            _word(writer, above[2]) if 2 in says else "",
-        )
+        words = [_word(raw, above[at]) if at in self._says else "" for at, raw in enumerate((publisher, group, writer))]
+        return words[0], words[1], words[2]
 
     # --- names --------------------------------------------------------------------------------------------------------
 
-    def name_of(self, context: tuple[str, str, str], key: str) -> str:
+    def name_of(self, context: _Said, key: str) -> str:
         """The name of a field; context: publisher, group, writer. Raises QuarantineError(NAME).
 
         >>> OpcUaJson(name="{writer}/{field}").name_of(("", "", "press"), "nsu=http://plant/;s=Oil.Temp")
@@ -260,13 +259,6 @@ class OpcUaJson:
             raise QuarantineError(Reason.NAME, f"over {self.max_name} characters")
         return name
 
-    def _name(self, context: tuple[str, str, str], key: str) -> str:
-        name = self._names.known(context).get(key)
-        if name is None:
-            name = self.name_of(context, key)
-            self._names.remember(context, key, name)
-        return name
-
 
 _OF_VALUE = ("Value", "SourceTimestamp", "ServerTimestamp", "StatusCode", "Status")
 _NOTHING = _Context()
@@ -277,27 +269,28 @@ class _TooManyError(QuarantineError):
 
 
 class _Names:
-    """Names of fields that were made before; what is remembered, or forgotten, changes no name."""
+    """Names of fields that were made before, at most so many; what is remembered, or forgotten, changes no name."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._known: dict[_Said, dict[str, str]] = {}
         self._count = 0
 
-    def known(self, context: tuple[str, str, str]) -> dict[str, str]:
+    def known(self, context: _Said) -> dict[str, str]:
         """By key; not to be written to."""
         return self._known.get(context, _NONE_KNOWN)
 
-    def remember(self, context: tuple[str, str, str], key: str, name: str) -> dict[str, str]:
-        """`known`, with one more."""
-        # What the context adds is as short as the name that it is part of; a node id's namespace is not.
-        if len(key) > _MAX_KEY:
-            return self.known(context)
-        if self._count >= _MAX_REMEMBERED:
-            self._known, self._count = {}, 0
-        known = self._known.setdefault(context, {})
-        known[key] = name
-        self._count += 1
-        return known
+    def name(self, context: _Said, key: str, make: Callable[[_Said, str], str]) -> str:
+        """As it was made before, else as it is made now. Raises what `make` raises."""
+        name = self.known(context).get(key)
+        if name is None:
+            name = make(context, key)
+            # What the context adds is as short as the name that it is part of; a node id's namespace is not.
+            if len(key) <= _MAX_KEY:
+                if self._count >= _MAX_REMEMBERED:
+                    self._known, self._count = {}, 0
+                self._known.setdefault(context, {})[key] = name
+                self._count += 1
+        return name
 
 
 _NONE_KNOWN: dict[str, str] = {}
@@ -354,8 +347,8 @@ class _Burst:
                     text = at
                 name = known.get(key)
                 if name is None:
-                    name = decoder.name_of(said, key)
-                    known = self._names.remember(said, key, name)
+                    name = self._names.name(said, key, decoder.name_of)
+                    known = self._names.known(said)
             except QuarantineError as error:
                 self._fill(context)
                 self.reject(error, key)

@@ -135,7 +135,7 @@ def value_of_field(raw: Any, integer_text: bool, max_samples: int) -> Value:
     -12.0
     """
     # What most values are: a number, or a number with its time.
-    found = raw.get("Value") if type(raw) is dict and raw.keys() <= _USUAL else raw
+    found: Any = raw.get("Value") if type(raw) is dict and raw.keys() <= _USUAL else raw
     if type(found) in NUMBERS and -LARGEST <= found <= LARGEST:
         if found is raw:
             return Value(float(found))
@@ -150,8 +150,8 @@ def value_of_field(raw: Any, integer_text: bool, max_samples: int) -> Value:
         ts_us = ts_us or time_of(raw.get("SourceTimestamp"))
         if not ts_us and not server_us:
             server_us = time_of(raw.get("ServerTimestamp"))
-        found = raw.get("UaType", raw.get("Type"))
-        ua_type = found if type(found) is int else ua_type
+        said_type = raw.get("UaType", raw.get("Type"))
+        ua_type = said_type if type(said_type) is int else ua_type
         if _dimensions(raw) > 1:
             raise QuarantineError(Reason.TYPE, "an array of more than one dimension")
         raw = raw.get("Body") if "Body" in raw and "Value" not in raw else raw.get("Value")

@@ -66,7 +66,9 @@ def usual_burst(joined: bytes, arrival_us: Sequence[int], max_records: int, max_
     # A number that is not finite makes the sum so. (A sum may be so without: then the careful way finds nothing wrong.)
     if len(set(message)) != len(packs) or not isfinite(sum(values)):
         return None
-    if max(map(len, names)) > max_name or not _NAMES("\n".join([*names, ""])):
+    # A name a line; one with a newline would pass for two.
+    listed = "\n".join([*names, ""])
+    if max(map(len, names)) > max_name or not _NAMES(listed) or listed.count("\n") != len(names):
         return None
     different = set(units)
     if any(unit is not None and len(unit) > MAX_UNIT for unit in different):
@@ -85,7 +87,7 @@ def usual_burst(joined: bytes, arrival_us: Sequence[int], max_records: int, max_
 def _columns(
     packs: list[list[_Record]],
 ) -> tuple[list[int], list[str], list[float], list[float], list[str | None]] | None:
-    """(message, name, time in s, value, unit) by the base fields (RFC 8428, §4.5); None with a value too many or few."""
+    """(message, name, time in s, value, unit) by the base fields (RFC 8428, §4.5); None if not each has one value."""
     message: list[int] = []
     names: list[str] = []
     times_s: list[float] = []
