@@ -26,7 +26,8 @@ class FlushPolicy:
         self._max_batch = max_batch
         self._limit = window
         self._oldest_s: float | None = None
-        self.new_connection()
+        self._window = min(SMALLEST_WINDOW, window)
+        self._trusted, self._next_trust, self._testing = 0, 1, False
 
     def received(self, pending: int, unacknowledged: int, now_s: float) -> bool:
         """Messages were added; whether to flush at once.

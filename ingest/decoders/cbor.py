@@ -26,6 +26,8 @@ MAX_DEPTH = 64
 
 _SELF_DESCRIBED = b"\xd9\xd9\xf7"  # RFC 8949, 3.4.6
 _MIN_READ_BYTES = 64
+# Documents whose objects are alive at once: few enough to stay in a core's cache.
+_TOGETHER = 256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MANTISSA = 2**64
 _MAX_EXPONENT = 10_000
@@ -66,6 +68,15 @@ class Cbor(Documents):
     """
 
     def _columns(self, payloads: Sequence[bytes], keys: Keys) -> Columns | None:
+        parts: list[Columns] = []
+        for first in range(0, len(payloads), _TOGETHER):
+            part = self._part(payloads[first : first + _TOGETHER], keys)
+            if part is None:
+                return None
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _part(self, payloads: Sequence[bytes], keys: Keys) -> Columns | None:
         if payloads[0].startswith(_SELF_DESCRIBED):
             payloads = [payload.removeprefix(_SELF_DESCRIBED) for payload in payloads]
         joined = b"".join(payloads)
@@ -142,6 +153,22 @@ def _is_usual(documents: list[Any], keys: Keys) -> bool:
             return False
         documents = [document.get(keys.rows) for document in documents]
     return set(map(type, documents)) == {list} and {type(row) for rows in documents for row in rows} <= {dict}
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """The columns of a burst from those of its parts, each of `_TOGETHER` documents but for the last."""
+    whole = replace(parts[0], message=None if parts[0].message is None else [])
+    for at, part in enumerate(parts):
+        if whole.message is not None and part.message is not None:
+            whole.message.extend(at * _TOGETHER + one for one in part.message)
+        if at:
+            whole.value.extend(part.value)
+            whole.time.extend(part.time)
+            whole.quality.extend(part.quality)
+            for column, more in ((whole.unit, part.unit), (whole.name, part.name)):
+                if column is not None and more is not None:
+                    column.extend(more)
+    return whole
 
 
 def _decoder(stream: BytesIO, read_bytes: int) -> cbor2.CBORDecoder:

@@ -136,7 +136,7 @@ class Influx:
     def _payload(self, out: Decoded, at: int, payload: bytes) -> None:
         if not payload or payload.isspace():
             raise QuarantineError(Reason.EMPTY, "no line")
-        if payload.count(b"\n") > self.max_lines:
+        if len(payload) > self.max_lines and payload.count(b"\n") > self.max_lines:
             raise QuarantineError(Reason.TOO_LARGE, f"over {self.max_lines} lines")
         try:
             text = payload.decode()
@@ -179,6 +179,8 @@ class Influx:
             if layout is None:
                 return False
             self._layouts[shape] = layout
+        if len(layout.names) != count:
+            return False
         together = "".join(written)
         # float() and int() take 1_000, and control characters that pass for blanks.
         if (
@@ -189,13 +191,14 @@ class Influx:
             return False
         try:
             for odd in layout.odd:
-                written[odd] = _odd(written[odd])
+                value = written[odd]
+                written[odd] = int(value[:-1]) if value[-1:] in "iu" else _BOOLEANS[value]
             values = list(map(float, written))
         except (ValueError, KeyError):
             del self._layouts[shape]  # may be that the line it was made of was the unusual one
             return False
         # With a nan, an inf or 1e400 the sum is not finite. (It may be so without: the careful way finds out.)
-        if len(layout.names) != count or not isfinite(sum(values)):
+        if not isfinite(sum(values)):
             return False
         ts_us = 0
         if len(parts) == 3:
@@ -362,11 +365,6 @@ def _blanks(line: str, at: int) -> int:
 
 def _unescaped(text: str) -> str:
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
-
-
-def _odd(written: str) -> float:
-    """A whole number or a boolean of few characters. Raises ValueError or KeyError for anything else."""
-    return int(written[:-1]) if written[-1:] in ("i", "u") else _BOOLEANS[written]
 
 
 def _number(written: str) -> float:

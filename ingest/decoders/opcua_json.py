@@ -38,8 +38,8 @@ _TOKENS = ("publisher", "group", "writer", "field")
 _IN_DETAIL = 64
 # Few enough to stay in a core's cache, and for one that is unusual to slow few others down.
 _TOGETHER = 64
-_MAX_REMEMBERED = 65_536
-_MAX_KEY = 1_024
+_MAX_REMEMBERED = 16_384
+_MAX_KEY = 256
 
 
 _Said = tuple[str, str, str]  # publisher, group, writer; empty where names are made without

@@ -19,6 +19,10 @@ from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
 
+# The program itself takes some 120 MiB, and 256 MiB may be in flight (gateway.max_in_flight_bytes).
+_MOST_MEMORY_BYTES = 420 * 2**20
+
+
 @dataclass
 class Site:
     """A plant under test, the wire to its broker, and a device."""
@@ -104,6 +108,7 @@ class Site:
         )
         self.plant.check_ledger()
         self.tap.assert_in_order()
+        assert self.resident_bytes < _MOST_MEMORY_BYTES
 
     def assert_pages_parse(self, *, worker: bool = True) -> None:
         """Every page of metrics is readable for a machine."""
