@@ -18,7 +18,6 @@ from tests.servers.mosquitto import Mosquitto
 from tests.servers.ports import free_port
 from tests.servers.waiting import wait_until
 
-
 # The program itself takes some 120 MiB, and 256 MiB may be in flight (gateway.max_in_flight_bytes).
 _MOST_MEMORY_BYTES = 420 * 2**20
 

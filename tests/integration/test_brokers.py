@@ -38,13 +38,17 @@ async def test_a_gateway_takes_from_two_brokers_and_one_may_be_away(
             for sender, name in ((here, b"1"), (there, b"2")):
                 sender.send_raw([("factory/demo/a/l/m/" + name.decode(), b'{"value":%b}' % name)])
                 sender.send_raw([("yard/crane/" + name.decode(), b'{"value":%b}' % name)])
-            wait_until(lambda: plant.gateway_metric("messages_produced_total") == 3, timeout_s=30, what="three messages")
+            wait_until(
+                lambda: plant.gateway_metric("messages_produced_total") == 3, timeout_s=30, what="three messages"
+            )
             south.stop()
             wait_until(
                 lambda: plant.gateway_metric("mqtt_connected", broker="south") == 0, timeout_s=30, what="one away"
             )
             here.send_raw([("factory/demo/a/l/m/3", b'{"value":3}')])
-            wait_until(lambda: plant.gateway_metric("messages_produced_total") == 4, timeout_s=30, what="the other flows")
+            wait_until(
+                lambda: plant.gateway_metric("messages_produced_total") == 4, timeout_s=30, what="the other flows"
+            )
             assert plant.gateway_metric("mqtt_connected", broker="north") == 1
             assert not plant.is_ready(plant.gateway_port)
             plant.check_ledger()
