@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from deploy.daemons import remark, until_signal
-from deploy.topics import ensure_topics
+from deploy.topics import ensure_topics, try_topics
 from ingest.contract.classes import ClassTable
 from ingest.contract.clock import Clock, SystemClock
 from ingest.contract.errors import ReconnectError, SettingsError, StopError
@@ -35,6 +35,7 @@ from ingest.state_files import StateFiles
 from ingest.topic_table import Route
 
 _DRAIN_S = 10.0
+_ANSWER_S = 10.0
 _TOPICS_FILE = "topics.json"
 # What a reload cannot change: connections, and what was sized at the start.
 _FIXED = ("mqtt", "broker", "kafka", "gateway", "plant")
@@ -88,9 +89,14 @@ class _HeldWriter:
         self._counts: Mapping[str, int] = {}
         self._free = asyncio.Event()
 
+    @property
+    def is_free(self) -> bool:
+        """Whether Kafka was reached."""
+        return self._free.is_set()
+
     def release(self, counts: Mapping[str, int]) -> None:
         """Kafka was reached. counts: partitions by topic."""
-        self._counts = counts
+        self._counts = {**self._counts, **counts}
         self._free.set()
 
     @property
@@ -108,21 +114,33 @@ class _HeldWriter:
 
 
 class _KnownTopics:
-    """Partition counts of the topics, kept over restarts: where to spool to while Kafka is away."""
+    """Partition counts of the topics, kept over restarts: where to spool to while Kafka is away.
+
+    Readings are placed by their topic's count for good. So without Kafka they are only taken by a count that it once
+    confirmed, and that the settings agree with.
+    """
 
     def __init__(self, settings: Settings, files: StateFiles) -> None:
         topics = settings.kafka.topics
         self._topics = [topics.readings, topics.quarantine, topics.waveforms]
         self._files = files
 
-    def counts(self) -> tuple[int, int, int]:
-        """Of readings, quarantine and waveforms: as last seen, else as set."""
+    def _seen(self) -> dict[str, int]:
         try:
-            seen = msgspec.json.decode(self._files.read(_TOPICS_FILE) or b"{}", type=dict[str, int])
+            return msgspec.json.decode(self._files.read(_TOPICS_FILE) or b"{}", type=dict[str, int])
         except (msgspec.DecodeError, OSError):
-            seen = {}
-        readings, quarantine, waveforms = (max(1, seen.get(one.name, one.partitions)) for one in self._topics)
-        return readings, quarantine, waveforms
+            return {}
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether readings can be placed without asking Kafka."""
+        return self._seen().get(self._topics[0].name) == self._topics[0].partitions
+
+    def counts(self) -> tuple[int, int, int]:
+        """Of readings as set (and checked), of quarantine and waveforms as last seen, else as set."""
+        seen = self._seen()
+        quarantine, waveforms = (max(1, seen.get(one.name, one.partitions)) for one in self._topics[1:])
+        return self._topics[0].partitions, quarantine, waveforms
 
     def saw(self, counts: Mapping[str, int]) -> None:
         """Kafka was reached."""
@@ -150,33 +168,39 @@ class _Daemon:
         self._tags = tags
         self._reread = reread
         self._clock: Clock = SystemClock()
-        self._files = StateFiles(settings.gateway.state_dir / settings.gateway_id)
+        self._files = StateFiles(settings.gateway.state_dir / settings.gateway_folder)
         self._memory = Memory(self._files, self.events)
         self._routes = _Routes()
         self._gateway: Gateway | None = None
+        self._held: _HeldWriter | None = None
         self._links: dict[str, MqttLink] = {}
 
     def unready(self) -> list[str]:
         """What keeps it from its work."""
-        return ["starting"] if self._gateway is None else self._gateway.unready()
+        if self._gateway is None or self._held is None:
+            return ["connecting to Kafka"]
+        wrong = [] if self._held.is_free else ["Kafka was not reached yet: messages go to the spool"]
+        return [*wrong, *self._gateway.unready()]
 
     async def work(self) -> None:
         """Until cancelled, or something failed."""
         settings, events = self._settings, self.events
+        reload_wanted = asyncio.Event()  # from the first moment: unhandled, SIGHUP ends a process
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_wanted.set)
         if self._clock.now_us() < MIN_TS_US:
             raise StopError("this machine's clock is before 1990: set it, every record carries it")
         brokers = [f"{one.host}:{one.port}" for one in settings.brokers]
         filters = sorted({one.filter for broker in settings.brokers for one in _subscriptions(settings, broker)})
         events.starting(brokers, filters, ",".join(settings.kafka.bootstrap))
         writer = LogWriter(settings.kafka, settings.gateway_id, events, settings.gateway.max_record_bytes)
-        held = _HeldWriter(writer)
+        self._held = held = _HeldWriter(writer)
         known = _KnownTopics(settings, self._files)
         spool = self._open_spool()
         delivery = Delivery(held, spool, events, self._clock, after_s=settings.gateway.spool.after / 1e6)
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._reach_kafka(writer, held, known))]
         try:
-            # Without a spool nothing can be taken before Kafka is there.
-            wait_s = settings.gateway.spool.after / 1e6 if spool is not None else None
+            # Without a spool, or a place for readings, nothing can be taken before Kafka is there.
+            wait_s = settings.gateway.spool.after / 1e6 if spool is not None and known.confirmed else None
             done, _ = await asyncio.wait(tasks, timeout=wait_s)
             if done:
                 done.pop().result()
@@ -191,12 +215,14 @@ class _Daemon:
             for broker in settings.brokers:
                 tasks += self._connect(broker)
             tasks += [asyncio.create_task(delivery.run()), asyncio.create_task(self._memory.run())]
-            tasks.append(self._listen_for_reload())
+            tasks.append(asyncio.create_task(self._reload_when(reload_wanted)))
             await self._until_one_fails(tasks)
         finally:
-            await self._end(tasks, delivery, writer)
-            if spool is not None:
-                spool.close()
+            try:
+                await self._end(tasks, delivery, writer)
+            finally:
+                if spool is not None:
+                    spool.close()
 
     def _open_spool(self) -> Spool | None:
         spool = self._settings.gateway.spool
@@ -279,25 +305,27 @@ class _Daemon:
 
     # --- reload ---------------------------------------------------------------------------------------------------
 
-    def _listen_for_reload(self) -> asyncio.Task[None]:
-        wanted = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, wanted.set)
-
-        async def reload() -> None:
-            while True:
-                await wanted.wait()
-                wanted.clear()
-                await self._reload()
-
-        return asyncio.create_task(reload())
+    async def _reload_when(self, wanted: asyncio.Event) -> None:
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            await self._reload()
 
     async def _reload(self) -> None:
         """Routes, sources, classes and tags from the files as they are now; all else needs a restart."""
         assert self._gateway is not None
+        assert self._held is not None
         try:
             settings, tags = self._reread()
+            if settings.keeps_waveforms and not self._settings.keeps_waveforms:
+                # Before anything is changed: without their topic, raw waveforms have no place.
+                topics = await try_topics(self._settings.kafka, waveforms=True)
+                self._held.release(topics.counts)
         except SettingsError as error:
             self.events.reload_refused(error.problems)
+            return
+        except (StopError, ReconnectError) as error:
+            self.events.reload_refused([f"the topic of waveforms: {error}"])
             return
         fixed = [name for name in _FIXED if getattr(settings, name) != getattr(self._settings, name)]
         settings = settings.model_copy(update={name: getattr(self._settings, name) for name in _FIXED})
@@ -308,12 +336,16 @@ class _Daemon:
         self._routes = self._routes.of(settings)
         self._gateway.reconfigure(profiles_of(settings, tags), lambda broker: self._routes.by_broker[broker])
         self._remember(self._gateway)
-        if settings.keeps_waveforms and not self._settings.keeps_waveforms:
-            await ensure_topics(settings.kafka, self.events.kafka_unreachable, waveforms=True)
         self._settings, self._tags = settings, tags
-        for broker in settings.brokers:
-            try:
-                await self._links[broker.name].resubscribe(_subscriptions(settings, broker))
-            except ReconnectError as error:
-                self.events.reload_refused([f"{broker.name}: {error}"])
+        await asyncio.gather(*(self._resubscribe(broker) for broker in settings.brokers))
         self.events.reloaded(sorted(after - before), sorted(before - after), fixed)
+
+    async def _resubscribe(self, broker: MqttSettings) -> None:
+        try:
+            # A link that reads nothing, as too much is in flight, hears no answer either; it is asked all the same.
+            async with asyncio.timeout(_ANSWER_S):
+                await self._links[broker.name].resubscribe(_subscriptions(self._settings, broker))
+        except TimeoutError:
+            self.events.reload_refused([f"{broker.name}: the broker has not confirmed the new topics yet"])
+        except ReconnectError as error:
+            self.events.reload_refused([f"{broker.name}: {error}"])

@@ -81,7 +81,16 @@ class ArrayFeatures:
                     Reason.TOO_LARGE, f"{samples.size} samples, of which a record holds {self._max_samples}"
                 )
             elif options.keep_raw:
-                raw.append(RawWaveform(self._sensors.names[number], decoded.ts_us[row], rate_hz or 0.0, samples))
+                raw.append(
+                    RawWaveform(
+                        self._sensors.names[number],
+                        decoded.ts_us[row],
+                        rate_hz or 0.0,
+                        samples,
+                        int(message[row]),
+                        next((beside[name] for name in by_name), -1),
+                    )
+                )
         rows = np.array(at, np.intp)
         flags = np.zeros(rows.size, np.uint8) if decoded.flags is None else np.array(decoded.flags, np.uint8)[rows]
         return Arrays(

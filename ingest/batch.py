@@ -43,12 +43,17 @@ class Block:
 
 
 class RawWaveform(NamedTuple):
-    """A waveform as it came, for the topic of waveforms. rate_hz: 0 where nobody knows it."""
+    """A waveform as it came, for the topic of waveforms. rate_hz: 0 where nobody knows it.
+
+    message, beside: its message's place in the batch, and the number of a sensor of its features, -1 for none.
+    """
 
     sensor: str
     ts_us: int
     rate_hz: float
     samples: NDArray[np.float64]
+    message: int = 0
+    beside: int = -1
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.array_features import ArrayFeatures
-from ingest.batch import Batch, Block, Refused
+from ingest.batch import Batch, Block, RawWaveform, Refused
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.decoders import Decoded, Messages, Rejected
@@ -25,6 +25,7 @@ from ingest.topic_table import Route, TopicTable
 
 NO_ROUTE = "none"
 _ON_CHANGE = int(Flag.ON_CHANGE)
+_NO_ROUTE = QuarantineError(Reason.NO_ROUTE)
 _WRONG_CLOCK = QuarantineError(Reason.CLOCK, "the device's clock is too far off")
 
 
@@ -98,10 +99,13 @@ class Batcher:
             which = np.flatnonzero(routes == route)
             run.out.received[self._route_names[route]] += int(which.size)
             if route < 0:
-                run.rejected += [Rejected(at, Reason.NO_ROUTE, "") for at in which.tolist()]
+                for at in which.tolist():
+                    run.reject(at, self._topics.wrong_with[int(topics[at])] or _NO_ROUTE)
             else:
                 parts += self._decode(run, self.routes[route], which)
         rows = self._flagged_and_timed(run, merge(parts)) if parts else None
+        if run.out.waveforms:
+            run.out.waveforms = _as_timed(run.out.waveforms, rows, arrival_us)
         counted = self._refuse(run)
         if rows is not None and len(rows):
             self._add_blocks(run, rows, counted)
@@ -241,6 +245,22 @@ class Batcher:
     def _count_empty(self, run: _Run, counted: NDArray[np.bool_]) -> None:
         for at in np.flatnonzero(~counted).tolist():
             run.out.dropped[self._route_names[run.routes[at]], run.dropped.get(at, Drop.NO_READINGS)] += 1
+
+
+def _as_timed(waveforms: list[RawWaveform], rows: Rows | None, arrival_us: NDArray[np.int64]) -> list[RawWaveform]:
+    """With the times that their features got in the end; without those that were refused for their device's clock."""
+    timed: dict[tuple[int, int], int] = {}
+    if rows is not None:
+        timed = dict(
+            zip(zip(rows.message.tolist(), rows.sensor.tolist(), strict=True), rows.ts_us.tolist(), strict=True)
+        )
+    kept = []
+    for one in waveforms:
+        # Without features there is only its own time, or its arrival.
+        ts_us = timed.get((one.message, one.beside)) if one.beside >= 0 else one.ts_us or int(arrival_us[one.message])
+        if ts_us is not None:
+            kept.append(one._replace(ts_us=ts_us))
+    return kept
 
 
 @overload

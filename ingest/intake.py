@@ -74,6 +74,7 @@ class Intake:
         self._failure: BaseException | None = None
         self._epoch = 0
         self._paused = False
+        self._ending = False
         self._most_messages = _PAUSE_AT * max(receive_maximum, settings.max_batch)
         self._most_bytes = settings.max_in_flight_bytes
         self.link: Link | None = None
@@ -92,6 +93,8 @@ class Intake:
 
     def received(self, burst: Burst) -> None:
         """Messages from the broker."""
+        if self._ending:
+            return  # a connection that came back at the last moment: what is not acknowledged comes again
         failpoint("received")
         pending = self._pending
         if len(pending):
@@ -198,6 +201,7 @@ class Intake:
 
     async def drain(self, timeout_s: float) -> int:
         """Send on what is pending, acknowledge what is safe in time; returns how many messages were not."""
+        self._ending = True
         self.flush()
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=timeout_s)

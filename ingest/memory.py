@@ -41,13 +41,15 @@ class Memory:
         self._watched: dict[str, tuple[Remembering, int]] = {}
 
     def watch(self, owners: Mapping[str, object]) -> None:
-        """From now on these, as far as they remember at all; new ones are told what was written under their name."""
+        """From now on these, as far as they remember at all; new names are told what was written under them."""
         watched: dict[str, tuple[Remembering, int]] = {}
         for name, owner in owners.items():
             if not isinstance(owner, Remembering):
                 continue
-            if name in self._watched and self._watched[name][0] is owner:
-                watched[name] = self._watched[name]
+            if name in self._watched:
+                # The file tells nothing that this life does not know better; another owner was told by its predecessor.
+                before, written = self._watched[name]
+                watched[name] = (owner, written if before is owner else -1)
                 continue
             try:
                 content = self._files.read(name)
@@ -60,10 +62,7 @@ class Memory:
 
     def save(self) -> None:
         """Write what changed."""
-        for name, (owner, written) in list(self._watched.items()):
-            changes = owner.changes
-            if changes == written:
-                continue
+        for name, owner, changes in self._changed():
             try:
                 self._files.write(name, owner.snapshot())
             except OSError as error:
@@ -71,11 +70,22 @@ class Memory:
             else:
                 self._watched[name] = (owner, changes)
 
+    def _changed(self) -> list[tuple[str, Remembering, int]]:
+        now = [(name, owner, owner.changes, written) for name, (owner, written) in self._watched.items()]
+        return [(name, owner, changes) for name, owner, changes, written in now if changes != written]
+
     async def run(self) -> None:
-        """Save what changes, until cancelled."""
+        """Save what changes, until cancelled. A disk that hangs holds up nothing but this."""
         try:
             while True:
                 await asyncio.sleep(_SAVE_EVERY_S)
-                self.save()
+                for name, owner, changes in self._changed():
+                    try:
+                        await asyncio.to_thread(self._files.write, name, owner.snapshot())
+                    except OSError as error:
+                        self._events.memory_failed(name, str(error))
+                    else:
+                        if name in self._watched and self._watched[name][0] is owner:
+                            self._watched[name] = (owner, changes)
         finally:
             self.save()

@@ -31,6 +31,7 @@ class SensorValues:
         self._sensors = sensors
         self._max_devices = max_devices
         self._described: dict[int, tuple[float, float]] = {}
+        self._units = UnitTable()
         self.clocks = DeviceClocks(max_devices=max_devices)
         self.reconfigure(profiles)
 
@@ -38,7 +39,7 @@ class SensorValues:
         """Other settings hold from now on; what clocks were taken to be still does."""
         self._of = profiles
         self._profiles: list[Profile] = []
-        self._units = UnitTable()
+        self._units = UnitTable(self._units)
         known, self.clocks = self.clocks.snapshot(), DeviceClocks(max_devices=self._max_devices)
         self.clocks.restore(known)
         self._device = np.zeros(64, np.int32)

@@ -70,9 +70,6 @@ class TopicTable:
         except QuarantineError as error:
             wrong = error.with_traceback(None)
         self._remembered_bytes += len(topic) + len(template)
-        if wrong is not None and route < 0:
-            # The match itself failed: any route can carry the message to quarantine.
-            route = 0
         self.route_of.append(route)
         self.sensor_of.append(sensor)
         self._template_of.append(template)

@@ -21,9 +21,13 @@ _MAX_PAIRS_PER_SENSOR = 4  # beyond this, units are looked up anew: a device may
 
 
 class UnitTable:
-    """Conversions by sensor number."""
+    """Conversions by sensor number.
 
-    def __init__(self) -> None:
+    before: the table of other settings: sensors keep the unit that they were met in, where the settings say none.
+    """
+
+    def __init__(self, before: UnitTable | None = None) -> None:
+        self._before = [] if before is None else before.kept_in
         self._kept_in: list[str] = []
         self._believed: list[bool] = []
         self._default: list[int] = []
@@ -34,9 +38,16 @@ class UnitTable:
         self._numbers: dict[tuple[str, str], int] = {}
         self._any_default = False
 
+    @property
+    def kept_in(self) -> list[str]:
+        """The unit of each sensor; "" while none was named."""
+        return self._kept_in
+
     def add(self, profile: Profile) -> None:
         """The next sensor's profile."""
-        self._kept_in.append(profile.unit)
+        number = len(self._kept_in)
+        met_in = self._before[number] if number < len(self._before) and not profile.said else ""
+        self._kept_in.append(profile.unit or met_in)
         self._believed.append(not profile.said)
         number = self._number(profile.said, profile.unit) if profile.said and profile.unit else _SAME
         self._default.append(number)

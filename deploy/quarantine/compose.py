@@ -27,7 +27,7 @@ def remembered_here(settings: Settings) -> dict[str, bytes]:
     That is the present: data from before a device gave its aliases other meanings would be read wrongly with it. Raises
     StopError for a memory that cannot be read.
     """
-    files, found = StateFiles(settings.gateway.state_dir / settings.gateway_id), dict[str, bytes]()
+    files, found = StateFiles(settings.gateway.state_dir / settings.gateway_folder), dict[str, bytes]()
     for one in settings.route:
         decoder = DECODERS.create(one.decoder, one.options)
         if not isinstance(decoder, Remembering):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 
@@ -104,6 +105,11 @@ class Settings(Section):
     def gateway_id(self) -> str:
         """What the gateway calls itself in records and at Kafka."""
         return self.client_id_at(self.brokers[0])
+
+    @property
+    def gateway_folder(self) -> str:
+        """Its folder in `gateway.state_dir`: the id, with nothing in it that a file system would take otherwise."""
+        return "gateway-" + quote(self.gateway_id, safe="")
 
     @property
     def keeps_waveforms(self) -> bool:

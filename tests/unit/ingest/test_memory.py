@@ -55,8 +55,9 @@ def test_the_next_life_remembers(tmp_path: Path) -> None:
     assert events.failed == []
 
 
-def test_an_owner_that_stays_keeps_what_it_knows_and_a_new_one_is_told(tmp_path: Path) -> None:
-    memory, owner, new = Memory(StateFiles(tmp_path), Events()), Owner(), Owner()
+def test_within_a_life_nobody_is_told_what_the_file_says(tmp_path: Path) -> None:
+    # After a reload the clocks' successor, which knew better already, was given what had been written a second before.
+    memory, owner, new = Memory(StateFiles(tmp_path), Events()), Owner(), Owner(b"three")
     memory.watch({"a": owner})
     owner.learn(b"one")
     memory.save()
@@ -64,7 +65,9 @@ def test_an_owner_that_stays_keeps_what_it_knows_and_a_new_one_is_told(tmp_path:
     memory.watch({"a": owner})
     assert owner.word == b"two"
     memory.watch({"a": new})
-    assert new.word == b"one"
+    assert new.word == b"three"
+    memory.save()
+    assert (tmp_path / "a").read_bytes() == b"three"
 
 
 @pytest.mark.parametrize("spoil", ["unreadable", "a directory"])

@@ -141,7 +141,7 @@ def test_what_the_gateway_here_remembers_is_found_for_its_routes(tmp_path: Path)
     decoder.decode(
         Messages([sparkplug.NBIRTH], [sparkplug.payload(sparkplug.metric("a", 1.0, alias=1), seq=0)], [NOW_US])
     )
-    files = StateFiles(tmp_path / found.gateway_id)
+    files = StateFiles(tmp_path / found.gateway_folder)
     name = memory_name(found.brokers[0].name, SPARKPLUG["topic"], "sparkplug_b", {})
     files.write(name, decoder.snapshot())
     assert remembered_here(found) == {SPARKPLUG["topic"]: decoder.snapshot()}

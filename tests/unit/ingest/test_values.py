@@ -235,6 +235,13 @@ def test_a_clock_that_must_be_right_is_not_corrected_but_refused() -> None:
     assert right.refused == []
 
 
+def test_other_settings_do_not_forget_the_unit_that_a_sensor_is_kept_in() -> None:
+    sut = batcher()
+    send(sut, (b"f/a/x", b'{"value":20,"unit":"Cel"}'))
+    sut._values.reconfigure(Profiles.none())
+    assert values(send(sut, (b"f/a/x", b'{"value":68,"unit":"[degF]"}'))) == {"a/x": pytest.approx(20.0)}
+
+
 def test_other_settings_do_not_forget_a_clock() -> None:
     sut = batcher(clock(rule="correct"))
     minutes(sut, [-3600.0] * 6)
@@ -262,6 +269,24 @@ def test_a_waveform_becomes_its_features_beside_it() -> None:
     assert sum(block.messages["r"] for block in batch.blocks) == 1
     (raw,) = batch.waveforms
     assert (raw.sensor, raw.rate_hz, raw.samples.tolist()) == ("a/vib", 1_600.0, SINE)
+
+
+def test_a_raw_waveform_has_the_time_of_its_features() -> None:
+    ahead = {"source": [{"match": ["a/*"], "clock": {"rule": "correct"}}]}
+    batch = send(batcher({**VIBRATION, **ahead}), (b"f/a/vib", wave(SINE)), at_us=NOW_US - 3_600_000_000)
+    (raw,) = batch.waveforms
+    assert {raw.ts_us} == {ts_us for block in batch.blocks for ts_us in block.readings.ts_us.tolist()}
+    refused = {"source": [{"match": ["a/*"], "clock": {"rule": "quarantine", "max_offset": "10m"}}]}
+    batch = send(batcher({**VIBRATION, **refused}), (b"f/a/vib", wave(SINE)), at_us=NOW_US - 3_600_000_000)
+    assert ([one.reason for one in batch.refused], batch.waveforms) == ([Reason.CLOCK], [])
+
+
+def test_a_raw_waveform_without_features_has_its_own_time_or_that_of_its_arrival() -> None:
+    settings = one_class(kind="waveform", waveform={"features": [], "keep_raw": True})
+    timeless = f'{{"value":{SINE}}}'.encode()
+    batch = send(batcher(settings), (b"f/a/vib", wave(SINE)), (b"f/a/vib", timeless), at_us=NOW_US + 7)
+    assert [one.ts_us for one in batch.waveforms] == [NOW_US, NOW_US + 7]
+    assert batch.received == {"r": 2}
 
 
 def test_a_waveforms_unit_is_converted_before_its_features() -> None:
