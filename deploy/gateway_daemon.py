@@ -89,11 +89,6 @@ class _HeldWriter:
         self._counts: Mapping[str, int] = {}
         self._free = asyncio.Event()
 
-    @property
-    def is_free(self) -> bool:
-        """Whether Kafka was reached."""
-        return self._free.is_set()
-
     def release(self, counts: Mapping[str, int]) -> None:
         """Kafka was reached. counts: partitions by topic."""
         self._counts = {**self._counts, **counts}
@@ -177,10 +172,8 @@ class _Daemon:
 
     def unready(self) -> list[str]:
         """What keeps it from its work."""
-        if self._gateway is None or self._held is None:
-            return ["connecting to Kafka"]
-        wrong = [] if self._held.is_free else ["Kafka was not reached yet: messages go to the spool"]
-        return [*wrong, *self._gateway.unready()]
+        # Without Kafka, and with a spool that takes messages, it does its work.
+        return ["connecting to Kafka"] if self._gateway is None else self._gateway.unready()
 
     async def work(self) -> None:
         """Until cancelled, or something failed."""
