@@ -64,7 +64,7 @@ class MqttLink:
     persistent: keep the session (and its queue) at the broker while away; then the client id must be ours alone.
     patience_s: at low rates, how long messages may lie in the socket for company; waking up for each few is what costs
     then, so it should be as much of a later wait for company as can be borne (a tenth of the linger).
-    remembered, remember: the filters that this session may hold, from an earlier life and for the next one (see
+    remembered, remember: the filters that our MQTT session may hold, from an earlier life and for the next one (see
     `SessionFilters`); those that are not wanted any more are unsubscribed before the link counts as up.
     """
 
@@ -159,7 +159,7 @@ class MqttLink:
 
     @property
     def filters(self) -> list[str]:
-        """All filters, as the broker knows them, that it may hold for this session."""
+        """All filters, as the broker knows them, that it may hold for our MQTT session."""
         return self._subscriber.filters.held
 
     async def resubscribe(self, subscriptions: Sequence[Subscription]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import time
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 _RECORD_BYTES = 16_384
@@ -66,7 +67,7 @@ class Deadline:
         raise TimeoutError("the handshake took too long")
 
 
-class WrappingSocket:
+class WrappingSocket(ABC):
     """A socket on top of another; `_wrap` makes of bytes to send what the other is to send."""
 
     def __init__(self, below: ByteSocket) -> None:
@@ -99,8 +100,9 @@ class WrappingSocket:
         """How long calls wait, in seconds."""
         self._below.settimeout(value)
 
+    @abstractmethod
     def _wrap(self, data: bytes | bytearray) -> bytes | bytearray:
-        raise NotImplementedError
+        """What goes below for these bytes."""
 
     def _flush(self) -> None:
         while self._out:

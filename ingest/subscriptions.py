@@ -32,7 +32,7 @@ class Request:
 class SessionFilters:
     """The filters of one session, over its connections and over restarts.
 
-    remembered: filters that an earlier life of this session may have left. remember: told all that the session may
+    remembered: filters that an earlier life may have left in the MQTT session. remember: told all that the session may
     hold, whenever that changes: before a filter is subscribed and after the broker has confirmed that it is gone. Who
     stores that, and gives it back as `remembered`, loses track of no filter at whatever moment the process dies.
     """
@@ -54,7 +54,7 @@ class SessionFilters:
 
     @property
     def held(self) -> list[str]:
-        """All filters that the broker may hold for this session, sorted."""
+        """All filters that the broker may hold for our MQTT session, sorted."""
         return sorted(self._held)
 
     def want(self, wanted: Iterable[Subscription]) -> None:

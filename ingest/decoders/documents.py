@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, repeat
@@ -52,7 +53,7 @@ class _About(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
+class Documents(ABC):
     """The options and the reading of documents; each format says how its bytes become one."""
 
     value: str = "value"
@@ -140,13 +141,13 @@ class Documents:
         """What `_columns` needs beyond the keys, made once."""
         return None
 
+    @abstractmethod
     def _columns(self, payloads: Sequence[bytes], keys: Keys) -> Columns | None:
         """A burst whose documents are as `keys` say, where it reads as one by one; None where one is unusual."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _parse(self, payload: bytes) -> Any:
         """One document. Raises QuarantineError."""
-        raise NotImplementedError
 
     # --- documents → rows -----------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def known_as(field: str, datatype: DataType, unit: str | None = None, wrong: tup
 class Device:
     """A device, or the node's own metrics. path: `group/node` or `group/node/device`.
 
-    alive: its data can be read. current: it was born in this session of the node, whether or not it died since.
+    alive: its data can be read. current: it was born in the node's present session, whether or not it died since.
     born_ms:  the time in its last birth. since_ms: from when on its metrics mean what they mean now; 0: unknown.
     born_in:  the session of its node (bdSeq) in which it was born last; None where no birth told.
     barred:   why its last birth was refused. written: its metrics in a snapshot, once they were asked for.
