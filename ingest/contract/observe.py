@@ -33,7 +33,8 @@ def configure_log(level: str = "info", stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        # The stderr of the moment: one that was put in its place for a while may be closed by now.
+        logger_factory=lambda *_: structlog.PrintLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     # Client libraries repeat what our own happenings say, at the rate of their reconnects.
