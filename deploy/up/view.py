@@ -44,13 +44,13 @@ class View:
         """A line that stays: where things are."""
         self._head.append(line)
         if self._live is None:
-            self._console.print(line, markup=False)
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Something happened."""
         self._lines.append(line)
         if self._live is None:
-            self._console.print(line, markup=False)
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def show(self, figures: Figures, alerts: Iterable[OpenAlert], at_s: float) -> None:
         """The state of things at a (monotonic) time."""
@@ -68,6 +68,7 @@ class View:
                 f"rates       {said}  lag {figures.lag_s:.1f} s  in flight {figures.in_flight}  "
                 f"sensors {figures.sensors}  folded in all {figures.folded:,}",
                 markup=False,
+                soft_wrap=True,
             )
             return
         self._page = Group(self._rates(figures, rates), self._worst(figures), self._alerts(list(alerts)))

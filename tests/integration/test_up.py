@@ -28,9 +28,9 @@ def test_up_shows_rates_and_alerts_and_draws_the_balance(tmp_path: Path) -> None
     assert folded == sorted(folded)
     # Four minutes of history, sixty sensors.
     assert folded[-1] > 5_000
-    # Alerts go on being told of until everything that was sent is folded.
+    # Alerts and webhooks go on being told of until everything that was sent is folded.
     assert re.search(
-        r"^stopping …\n(alert .*\n)*balance .*: balanced\nwebhooks .*\nfaults .*\nstopped\n$",
+        r"^stopping …\n((alert|webhook) .*\n)*balance .*: balanced\nwebhooks .*\nfaults .*\nstopped\n$",
         done.stdout,
         re.MULTILINE,
     )
