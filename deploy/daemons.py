@@ -32,19 +32,14 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     """
     # Imported here: the gateway's process never loads the compiler.
     from stream.consumer import LogConsumer
+    from stream.fold.definitions import Definitions
     from stream.fold.plan import make_plan
     from stream.worker import Worker
     from stream.worker_events import WorkerEvents
 
     registry = new_registry("worker")
     events, clock = WorkerEvents(registry), SystemClock()
-    plan = make_plan(
-        settings.classes,
-        model_registry(),
-        max_sensors=settings.plant.max_sensors,
-        future_us=settings.worker.future,
-        tags=tags,
-    )
+    plan = make_plan(Definitions.of(settings, tags), model_registry())
     name = settings.worker.group
     writer = LogWriter(settings.kafka, name, events, settings.gateway.max_record_bytes)
     consumer = LogConsumer(settings.kafka, settings.worker.group, name)

@@ -9,8 +9,9 @@ from deploy.registries import model_registry
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
-from stream.fold.partition import PartitionState
+from stream.fold.definitions import Definitions
 from stream.fold.plan import make_plan
+from stream.fold.state import PartitionState
 
 # Names, dictionaries and labels in Python, measured at 100,000 sensors; the arrays are counted exactly.
 _BYTES_PER_NAME = 900
@@ -36,13 +37,7 @@ def series_of(one: ClassSettings) -> int:
 
 def estimate(settings: Settings, sensors: int, tags: Mapping[str, Tag] | None = None) -> Estimate:
     """The worst case: every sensor in the class with the most series. tags: those of `plant.tags`, read."""
-    plan = make_plan(
-        settings.classes,
-        model_registry(),
-        max_sensors=settings.plant.max_sensors,
-        future_us=settings.worker.future,
-        tags=tags,
-    )
+    plan = make_plan(Definitions.of(settings, tags), model_registry())
     state = PartitionState(plan)
     each = state.nbytes() // state.class_of.size + _BYTES_PER_NAME
     series = max(series_of(one) for one in settings.classes)

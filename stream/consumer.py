@@ -148,7 +148,9 @@ class LogConsumer:
         except KafkaError as error:
             raise ReconnectError(str(error) or type(error).__name__) from error
         return {
-            at.partition: [LogRecord(record.offset, record.headers, record.value) for record in records]
+            at.partition: [
+                LogRecord(record.offset, record.headers, record.value, record.timestamp) for record in records
+            ]
             for at, records in found.items()
         }
 

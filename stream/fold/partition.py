@@ -1,4 +1,4 @@
-"""The state of one partition, and the fold of a record into it.
+"""The fold of a record into the state of one partition.
 
 Guarantee: the result is bit-identical for any split of the same log into records of the same arrival time, and for
 any grouping of records. *Now* is the latest arrival time seen in the partition; nothing else knows the time.
@@ -19,13 +19,13 @@ from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.contract.sensors import check_path
 from ingest.contract.wire import ARROW, Kind, decode_readings, envelope_of
-from stream.fold.alerts import EPISODE, EVENT, Phase, Transition, alert_id, judge_held, judge_rows
+from stream.fold.alerts import EVENT, Phase, Transition, alert_id, judge_held, judge_rows
 from stream.fold.gate import Verdict
 from stream.fold.plan import AS_ITS_SOURCE, Plan
-from stream.fold.rows import SENSOR, fold_rows, keep_scores
-from stream.fold.windows import NO_PANE, PANE, STATISTICS, read
+from stream.fold.rows import fold_rows, keep_scores
+from stream.fold.state import PartitionState
+from stream.fold.windows import STATISTICS, read
 
-_FIRST_SLOTS = 64
 _US_PER_S = 1_000_000
 
 
@@ -35,6 +35,8 @@ class LogRecord(NamedTuple):
     offset: int
     headers: Iterable[tuple[str, bytes | None]]
     value: bytes | None
+    timestamp_ms: int = 0
+    """Kafka's: when it arrived, for those who do not say so in a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,54 +47,6 @@ class Effects:
     transitions: list[Transition]
 
 
-class PartitionState:
-    """Struct of arrays, one row per slot; a slot is a sensor's row."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.now_us = 0
-        """The partition's clock: the latest arrival time."""
-        self.next_offset = 0
-        self.names: list[str] = []
-        self.slots: dict[str, int] = {}
-        self.texts: dict[int, str] = {}
-        """The newest reading's text by slot, where it has one: enum and text sensors."""
-        self.counts = np.zeros(len(Verdict), np.int64)
-        """Readings by verdict."""
-        self.class_of = np.zeros(_FIRST_SLOTS, np.int32)
-        self.sensors = np.zeros(_FIRST_SLOTS, SENSOR)
-        self.panes = np.zeros((_FIRST_SLOTS, plan.panes), PANE)
-        self.panes["id"] = NO_PANE
-        self.episodes = np.zeros((_FIRST_SLOTS, plan.rule_rows.shape[1]), EPISODE)
-        self.banks = [np.zeros(_FIRST_SLOTS, used.model.state) for used in plan.models]
-
-    def grow(self) -> None:
-        """Twice as many slots."""
-        self.class_of = _doubled(self.class_of)
-        self.sensors = _doubled(self.sensors)
-        fresh = self.panes.shape[0]
-        self.panes = _doubled(self.panes)
-        self.panes["id"][fresh:] = NO_PANE
-        self.episodes = _doubled(self.episodes)
-        self.banks = [_doubled(rows) for rows in self.banks]
-
-    def nbytes(self) -> int:
-        """Memory of the arrays."""
-        arrays = [self.class_of, self.sensors, self.panes, self.episodes, *self.banks]
-        return sum(array.nbytes for array in arrays)
-
-    def digest_parts(self) -> list[bytes]:
-        """Everything that is state, as bytes: two states are equal if and only if these are."""
-        used = len(self.names)
-        arrays = [self.class_of, self.sensors, self.panes, self.episodes, *self.banks]
-        return [
-            b"%d" % self.now_us,
-            "\0".join(self.names).encode(),
-            repr(sorted(self.texts.items())).encode(),
-            self.counts.tobytes(),
-            *(array[:used].tobytes() for array in arrays),
-        ]
-
-
 def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, float | None] | None:
     """What was expected: a value rule's own limit, else the band of the model that set the score."""
     if rule.signal == "value":
@@ -100,17 +54,15 @@ def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, fl
     return (low, high) if isfinite(low) and isfinite(high) else None
 
 
-def _doubled(array: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([array, np.zeros_like(array)])
-
-
 class PartitionFold:
     """state', effects = fold(state, record)."""
 
-    def __init__(self, plan: Plan, partitions: int) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, partitions: int, state: PartitionState | None = None) -> None:
+        """state: of this plan; default: that of an empty log."""
+        self.plan = plan
+        """What is in force at `state.next_offset`."""
         self._partitions = partitions
-        self.state = PartitionState(plan)
+        self.state = PartitionState(plan) if state is None else state
 
     def fold(self, record: LogRecord) -> Effects:
         """Fold one record. The offset moves on whatever the record holds.
@@ -147,18 +99,18 @@ class PartitionFold:
         before_us, state.now_us = state.now_us, max(state.now_us, arrival_us)
         if state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
-        used = len(state.names)
+        used = state.slots.rows
         events = np.empty(int(np.count_nonzero(state.episodes[:used]["phase"])), EVENT)
         n = 0
         if events.size:
             n = judge_held(
-                state.episodes, self._plan.rule_rows, state.class_of[:used], self._plan.limits, state.sensors,
+                state.episodes, self.plan.rule_rows, state.class_of[:used], self.plan.limits, state.sensors,
                 before_us, events,
             )  # fmt: skip
         return self._transitions(events[:n])
 
     def _fold_readings(self, readings: Readings, slot: NDArray[np.int32], arrival_us: int) -> list[Transition]:
-        state, plan, rows = self.state, self._plan, len(readings)
+        state, plan, rows = self.state, self.plan, len(readings)
         is_text = np.zeros(rows, np.bool_) if readings.text is None else readings.text.index >= 0
         verdict, reworded = np.empty(rows, np.uint8), np.zeros(rows, np.bool_)
         fold_rows(
@@ -196,7 +148,7 @@ class PartitionFold:
     def _slots(self, readings: Readings) -> NDArray[np.int32]:
         """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row."""
         sensor = readings.sensor
-        table: list[int | None] = list(map(self.state.slots.get, sensor.words))
+        table = self.state.slots.find(sensor.words)
         try:
             return np.array(table, np.int32)[sensor.index]
         except TypeError:  # a None among them
@@ -213,23 +165,22 @@ class PartitionFold:
         for at, flags in fresh:
             # A foreign producer's dictionary may hold a word twice: the second time it has a slot.
             path = sensor.words[at]
-            table[at] = self.state.slots[path] if path in self.state.slots else self._new_slot(path, flags)
+            known = self.state.slots.get(path)
+            table[at] = self._new_slot(path, flags) if known is None else known
         # A word that no row uses has no slot, and needs none.
         return [-1 if slot is None else slot for slot in table]
 
     def _new_slot(self, path: str, flags: int) -> int:
         """flags: of its first reading, which say how its source reports."""
         state = self.state
-        slot = len(state.names)
-        if slot >= self._plan.max_sensors:
+        if len(state.slots) >= self.plan.max_sensors:
             return -1
+        slot = state.slots.add(path)
         if slot >= state.class_of.size:
             state.grow()
-        state.names.append(path)
-        state.slots[path] = slot
-        state.class_of[slot] = self._plan.classes.index_of(path)
+        state.class_of[slot] = self.plan.classes.index_of(path)
         state.sensors[slot]["scored_by"] = -1
-        said = self._plan.limits[state.class_of[slot]]["on_change"]
+        said = self.plan.limits[state.class_of[slot]]["on_change"]
         state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said
         return slot
 
@@ -237,7 +188,7 @@ class PartitionFold:
         found = []
         for event in events:
             sensor = self.state.names[event["slot"]]
-            rule = self._plan.rules[int(self.state.class_of[event["slot"]])][int(event["rule"])]
+            rule = self.plan.rules[int(self.state.class_of[event["slot"]])][int(event["rule"])]
             since_us, by = int(event["since_us"]), int(event["scored_by"])
             found.append(
                 Transition(
@@ -251,7 +202,7 @@ class PartitionFold:
                     since_us=since_us,
                     value=float(event["value"]),
                     score=float(event["score"]),
-                    model=None if by < 0 else self._plan.models[by].name,
+                    model=None if by < 0 else self.plan.models[by].name,
                     band=_band(rule.settings, float(event["low"]), float(event["high"])),
                 )
             )
@@ -260,10 +211,10 @@ class PartitionFold:
     def statistics(self, window_us: int) -> NDArray[Any]:
         """Rolling statistics of every slot over one window length: STATISTICS, shape (slots,). Changes nothing."""
         state = self.state
-        used = len(state.names)
+        used = state.slots.rows
         out = np.zeros(used, STATISTICS)
         read(
-            state.sensors, state.panes, state.class_of, self._plan.limits, self._plan.width_us, window_us,
+            state.sensors, state.panes, state.class_of, self.plan.limits, self.plan.width_us, window_us,
             state.now_us, out,
         )  # fmt: skip
         return out

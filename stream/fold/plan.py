@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import ClassTable, Reporting
 from ingest.contract.panes import pane_ring
 from ingest.contract.registry import Registry
-from ingest.contract.tags import Tag
 from models.base import Model
 from stream.fold.alerts import RULE
+from stream.fold.definitions import Definitions
 
 AS_ITS_SOURCE = 2
 LIMITS = np.dtype(
@@ -72,22 +72,18 @@ class Plan:
     panes: int
     max_sensors: int
     future_us: int
+    definitions: Definitions
+    registry: Registry[Model]
+    """Where models come from, for a plan of other definitions."""
 
 
-def make_plan(
-    classes: Sequence[ClassSettings],
-    models: Registry[Model],
-    *,
-    max_sensors: int,
-    future_us: int,
-    tags: Mapping[str, Tag] | None = None,
-) -> Plan:
+def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
     """Compile classes, and those that tags make of them.
 
     Raises ValueError when window lengths need more panes than a sensor may have, or a tag's range contradicts its
     class.
     """
-    table = ClassTable(classes, tags)
+    table = ClassTable(definitions.classes, definitions.tags)
     classes = table.classes
     limits = np.zeros(len(classes), LIMITS)
     for row, one in zip(limits, classes, strict=True):
@@ -114,8 +110,10 @@ def make_plan(
         rule_rows=rule_rows,
         width_us=width_us,
         panes=panes,
-        max_sensors=max_sensors,
-        future_us=future_us,
+        max_sensors=definitions.max_sensors,
+        future_us=definitions.future_us,
+        definitions=definitions,
+        registry=models,
     )
 
 

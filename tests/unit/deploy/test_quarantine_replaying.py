@@ -19,6 +19,7 @@ from ingest.contract.readings import Flag
 from ingest.contract.settings import Settings
 from ingest.contract.wire import decode_readings
 from ingest.replay import Fate, Tried
+from stream.fold.definitions import Definitions
 from stream.fold.gate import Verdict
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import make_plan
@@ -98,7 +99,7 @@ def replaying(log: Any) -> Replaying:
 
 def folded(records: Sequence[Outgoing]) -> dict[str, int]:
     """What a worker makes of the records."""
-    plan = make_plan(SETTINGS.classes, model_registry(), max_sensors=10, future_us=SETTINGS.worker.future, tags={})
+    plan = make_plan(Definitions.of(SETTINGS), model_registry())
     fold = PartitionFold(plan, 1)
     for offset, record in enumerate(records):
         fold.fold(LogRecord(offset, record.headers, record.value))

@@ -20,6 +20,7 @@ from ingest.contract.registry import Registry
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from models.base import Model
 from stream.fold.alerts import Transition
+from stream.fold.definitions import Definitions
 from stream.fold.gate import RING
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan, make_plan
@@ -71,7 +72,7 @@ PLAIN = Encoding()
 
 def plan_of(*classes: ClassSettings, max_sensors: int = 1_000, future_us: int = FUTURE_US) -> Plan:
     """The plan of some classes, the last of which should match everything."""
-    return make_plan(classes, MODELS, max_sensors=max_sensors, future_us=future_us)
+    return make_plan(Definitions(classes, max_sensors, future_us), MODELS)
 
 
 def readings_of(rows: Sequence[Row], encoding: Encoding = PLAIN) -> Readings:
@@ -136,7 +137,7 @@ class Folded:
 
     def statistics(self, sensor: str, window_us: int) -> dict[str, float]:
         """One window of one sensor."""
-        row = self.fold.statistics(window_us)[self.fold.state.slots[sensor]]
+        row = self.fold.statistics(window_us)[self.fold.state.names.index(sensor)]
         return {name: float(row[name]) for name in row.dtype.names}
 
 

@@ -93,7 +93,8 @@ def test_promtool_accepts_the_page() -> None:
 def test_each_family_comes_once_with_its_help_and_type_even_from_many_partitions() -> None:
     classes = [one.model_copy(update={"series": EVERY_SERIES}) for one in PLANT]
     folds = [fold_log(plan_of(*classes), long_log(seed)).fold for seed in (1, 2)]
-    folds[1].state.names = [name.replace("a/", "b/") for name in folds[1].state.names]
+    for slot, name in enumerate(folds[1].state.names):
+        folds[1].state.slots.rename(slot, name.replace("a/", "b/"))
 
     lines = page(classes, *folds).splitlines()
 

@@ -13,6 +13,7 @@ from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, Model
 from ingest.contract.classes import ClassTable
 from ingest.contract.errors import SettingsError
 from ingest.contract.tags import Tag
+from stream.fold.definitions import Definitions
 from stream.fold.plan import make_plan
 
 HOT = ClassSettings(
@@ -44,8 +45,8 @@ def test_tags_that_say_the_same_share_a_class() -> None:
 
 def test_the_plan_has_a_row_for_each_class_that_tags_make() -> None:
     given = tags(Tag("a/temp", low=5.0, high=6.0), Tag("b/c", unit="bar"), Tag("d/e", class_name="hot", high=7.0))
-    plan = make_plan(CLASSES, model_registry(), max_sensors=10, future_us=0, tags=given)
-    bare = make_plan(CLASSES, model_registry(), max_sensors=10, future_us=0)
+    plan = make_plan(Definitions(CLASSES, 10, 0, given), model_registry())
+    bare = make_plan(Definitions(CLASSES, 10, 0), model_registry())
     assert len(plan.classes) == len(plan.limits) == len(plan.rules) == len(plan.rule_rows) == 5
     assert plan.limits[plan.classes.index_of("a/temp")][["low", "high"]].tolist() == (5.0, 6.0)
     assert plan.limits[plan.classes.index_of("d/e")][["low", "high"]].tolist() == (0.0, 7.0)
