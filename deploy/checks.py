@@ -141,6 +141,23 @@ def check_state_dir(settings: Settings) -> Finding:
     )
 
 
+async def check_snapshots(settings: Settings) -> Finding:
+    """Whether the worker's snapshots can be written where the settings say."""
+    # Imported here: the gateway's host need not have what stores need.
+    from stream.objects import StoreError
+    from stream.snapshot_store import open_objects
+
+    objects = open_objects(settings.worker.snapshots, settings.worker.state_dir)
+    try:
+        await objects.put("check/check", b"ok")
+        await objects.delete("check", ["check"])
+    except StoreError as error:
+        return Finding("snapshots", False, f"{error}; see worker.snapshots")
+    finally:
+        objects.close()
+    return Finding("snapshots", True, f"{objects.place}: {settings.worker.snapshots.keep} of each partition are kept")
+
+
 async def check_kafka(settings: Settings) -> list[Finding]:
     """Reach Kafka and look at the topics, without creating any."""
     where = ",".join(settings.kafka.bootstrap)

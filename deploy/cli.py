@@ -111,7 +111,15 @@ def check(
 
     Example: millstream check --config plant.toml --sensors 20000
     """
-    from deploy.checks import Finding, check_kafka, check_mqtt, check_routes, check_state_dir, check_units
+    from deploy.checks import (
+        Finding,
+        check_kafka,
+        check_mqtt,
+        check_routes,
+        check_snapshots,
+        check_state_dir,
+        check_units,
+    )
     from deploy.estimate import estimate
 
     configure_log("error")
@@ -128,7 +136,7 @@ def check(
     if not offline:
 
         async def connections() -> list[Finding]:
-            return [*await check_mqtt(settings), *await check_kafka(settings)]
+            return [*await check_mqtt(settings), *await check_kafka(settings), await check_snapshots(settings)]
 
         findings += [*asyncio.run(connections()), check_state_dir(settings)]
     for finding in findings:

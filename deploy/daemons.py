@@ -31,9 +31,16 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     tags: those of `plant.tags`, read.
     """
     # Imported here: the gateway's process never loads the compiler.
-    from stream.consumer import LogConsumer
+    from stream.alerts_told import Told, alerts_told
+    from stream.checkpoints import Checkpoints
+    from stream.consumer import LogConsumer, read_topic
     from stream.fold.definitions import Definitions
     from stream.fold.plan import make_plan
+    from stream.publishing import PartitionCounts, Publisher
+    from stream.restoring import Restorer
+    from stream.snapshot_store import SnapshotStore, open_objects
+    from stream.surviving import Survival
+    from stream.tries import Tries
     from stream.worker import Worker
     from stream.worker_events import WorkerEvents
 
@@ -42,8 +49,16 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     plan = make_plan(Definitions.of(settings, tags), model_registry())
     name = settings.worker.group
     writer = LogWriter(settings.kafka, name, events, settings.gateway.max_record_bytes)
-    consumer = LogConsumer(settings.kafka, settings.worker.group, name)
+    names = settings.kafka.topics
+    consumer = LogConsumer(settings.kafka, names.readings.name, name)
+    store = SnapshotStore(
+        open_objects(settings.worker.snapshots, settings.worker.state_dir), name, names.readings.name,
+        names.readings.partitions,
+    )  # fmt: skip
     worker: Worker | None = None
+
+    async def told() -> dict[int, Told]:
+        return await alerts_told(read_topic(settings.kafka, names.alerts.name, name), name)
 
     def unready() -> list[str]:
         return ["connecting to Kafka"] if worker is None else worker.unready()
@@ -65,9 +80,22 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
             topics = await ensure_topics(settings.kafka, events.kafka_unreachable)
             remark("worker", topics.remarks)
             await writer.start()
-            names = settings.kafka.topics
-            counts = topics.counts[names.alerts.name], topics.counts[names.quarantine.name]
-            worker = Worker(settings, plan, consumer, writer, events, clock, *counts)
+            counts = PartitionCounts(*(topics.counts[one.name] for one in (names.alerts, names.quarantine, names.late)))
+            partitions, tries = names.readings.partitions, Tries(store.objects, store.folder, events.tries_lost)
+            worker = Worker(
+                settings,
+                plan,
+                consumer,
+                Publisher(settings, writer, counts, events, clock),
+                writer,
+                Restorer(settings.worker, plan, partitions, consumer, store, tries, told, events, clock),
+                Checkpoints(
+                    settings.worker.snapshots, (name, names.readings.name, partitions), store, tries, events, clock
+                ),
+                Survival(tries, events),
+                events,
+                clock,
+            )
             await worker.run()
 
         try:

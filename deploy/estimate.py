@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from deploy.registries import model_registry
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
 from stream.fold.definitions import Definitions
 from stream.fold.plan import make_plan
+from stream.fold.sketch import SKETCH
 from stream.fold.state import PartitionState
 
 # Names, dictionaries and labels in Python, measured at 100,000 sensors; the arrays are counted exactly.
 _BYTES_PER_NAME = 900
-_WINDOWED = {"mean", "stddev", "min", "max", "samples"}
+_WINDOWED = {"mean", "stddev", "min", "max", "samples", "first", "last", "slope", "covered"}
+_QUANTILES = {"p50", "p90", "p99"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,15 @@ def series_of(one: ClassSettings) -> int:
     """Series of one sensor of a class."""
     if not one.kind.numeric:
         return len({"value", "timestamp"} & set(one.series))
-    return sum(len(one.windows) if name in _WINDOWED else 1 for name in one.series)
+    each = {name: len(one.shown_list) for name in _WINDOWED} | {name: len(one.quantiles) for name in _QUANTILES}
+    return sum(each.get(name, 1) for name in one.series)
 
 
 def estimate(settings: Settings, sensors: int, tags: Mapping[str, Tag] | None = None) -> Estimate:
     """The worst case: every sensor in the class with the most series. tags: those of `plant.tags`, read."""
     plan = make_plan(Definitions.of(settings, tags), model_registry())
     state = PartitionState(plan)
-    each = state.nbytes() // state.class_of.size + _BYTES_PER_NAME
+    sketches = int(np.count_nonzero(plan.quantiles_us, axis=1).max(initial=0))
+    each = state.nbytes() // state.class_of.size + sketches * SKETCH.itemsize + _BYTES_PER_NAME
     series = max(series_of(one) for one in settings.classes)
     return Estimate(sensors, sensors * series, each, sensors * each)

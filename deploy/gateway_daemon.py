@@ -25,6 +25,7 @@ from ingest.contract.tags import Tag
 from ingest.contract.units import prepare as prepare_units
 from ingest.decoders import DECODERS
 from ingest.delivery import Delivery
+from ingest.even_clock import EvenClock
 from ingest.gateway import Gateway
 from ingest.gateway_events import GatewayEvents
 from ingest.memory import Memory, memory_name
@@ -162,7 +163,7 @@ class _Daemon:
         self._settings = settings
         self._tags = tags
         self._reread = reread
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = EvenClock(SystemClock())
         self._files = StateFiles(settings.gateway.state_dir / settings.gateway_folder)
         self._memory = Memory(self._files, self.events)
         self._routes = _Routes()

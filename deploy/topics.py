@@ -70,7 +70,12 @@ async def try_topics(kafka: KafkaSettings, *, create: bool | None = None, wavefo
 
 
 async def _check(admin: Any, kafka: KafkaSettings, *, create: bool, waveforms: bool) -> Topics:
-    wanted: list[TopicSettings] = [kafka.topics.readings, kafka.topics.alerts, kafka.topics.quarantine]
+    wanted: list[TopicSettings] = [
+        kafka.topics.readings,
+        kafka.topics.alerts,
+        kafka.topics.quarantine,
+        kafka.topics.late,
+    ]
     wanted += [kafka.topics.waveforms] if waveforms else []
     # Asked for by name, a missing topic is created by most brokers, with one partition; so ask for all of them.
     there = set(await admin.list_topics())

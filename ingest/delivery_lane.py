@@ -17,6 +17,7 @@ from ingest.contract.clock import Clock
 from ingest.contract.failpoints import failpoint
 from ingest.contract.kafka_client import Backoff
 from ingest.contract.log_writer import Outgoing
+from ingest.contract.wire import sent_header
 from ingest.spool import Damage, Lane, Position, SpoolFullError
 
 T = TypeVar("T")
@@ -314,9 +315,14 @@ class DeliveryLane:
             for damage in chunk.damage:
                 self._delivery.events.spool_damaged(damage)
             if chunk.records:
-                await self._delivery.writer.write(self._topic, self._partition, chunk.records)
+                await self._delivery.writer.write(self._topic, self._partition, self._late(chunk.records))
                 self._delivery.events.records_drained(self._topic, self._partition, len(chunk.records))
             await self._advance(store, chunk.end)
+
+    def _late(self, records: Sequence[Outgoing]) -> list[Outgoing]:
+        """With the time of their sending: readers cannot tell from the arrival that hours have passed since."""
+        sent = sent_header(self._delivery.clock.now_us())
+        return [one._replace(headers=[*one.headers, sent]) for one in records]
 
     async def _pass_over_confirmed(self, store: Lane) -> None:
         """What was on its way to Kafka when the lane went to the spool is not written again."""

@@ -1,4 +1,4 @@
-"""Reading the log as a member of a group: the only file of stream that knows aiokafka's consumer.
+"""Reading a topic, as a member of a group or all of it: the only file of stream that knows aiokafka's consumer.
 
 What its users are spared: `on_partitions_assigned` sends no heartbeats and swallows exceptions, so a new partition is
 paused at once and its owner restores it outside; a seek past the end must not jump silently, so no reset policy is in
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,10 +17,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetad
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     CommitFailedError,
+    IllegalGenerationError,
     IllegalStateError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
 )
 
 from ingest.contract.errors import ReconnectError
@@ -32,6 +35,13 @@ from stream.fold.partition import LogRecord
 SESSION_TIMEOUT_MS = 10_000
 _STOP_TIMEOUT_S = 5.0
 _CALL_TIMEOUT_S = 15.0
+_MOVED_ON = (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 
 class Owner(Protocol):
@@ -48,15 +58,12 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the log of a partition holds: offsets [begin, end), and the group's committed one.
-
-    committed_at_us: the partition's clock at that commit; None if it is not known.
-    """
+    """What the log of a partition holds: offsets [begin, end), and the group's committed one with what it says."""
 
     begin: int
     end: int
     committed: int | None
-    committed_at_us: int | None = None
+    metadata: str = ""
 
 
 class OutOfRangeError(ReconnectError):
@@ -65,6 +72,10 @@ class OutOfRangeError(ReconnectError):
     def __init__(self, partitions: set[int]) -> None:
         self.partitions = partitions
         super().__init__(f"partitions {sorted(partitions)}: the next offset is not in the log")
+
+
+class RefusedError(ReconnectError):
+    """The group does not take this member's word: its partitions are, or may be, somebody else's."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -84,9 +95,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class LogConsumer:
     """One topic, one group."""
 
-    def __init__(self, kafka: KafkaSettings, group: str, client_id: str) -> None:
-        self._options = client_options(kafka, client_id)
-        self._topic = kafka.topics.readings.name
+    def __init__(self, kafka: KafkaSettings, topic: str, group: str) -> None:
+        self._options = client_options(kafka, group)
+        self._topic = topic
         self._group = group
         self._consumer: Any = None
 
@@ -118,6 +129,11 @@ class LogConsumer:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await _stop(consumer)
+
+    def pause(self, partition: int) -> None:
+        """Read no more of it until `resume_at`."""
+        with contextlib.suppress(IllegalStateError):
+            self._pause({partition})
 
     def _pause(self, partitions: set[int]) -> None:
         self._consumer.pause(*(self._at(one) for one in partitions))
@@ -163,8 +179,7 @@ class LogConsumer:
         found = (await self._guarded(self._consumer._coordinator.fetch_committed_offsets([at]))).get(at)
         if found is None or found.offset < 0:
             return Bounds(begin, end, None)
-        when = found.metadata or ""
-        return Bounds(begin, end, found.offset, int(when) if when.isdecimal() else None)
+        return Bounds(begin, end, found.offset, found.metadata or "")
 
     async def offset_since(self, partition: int, since_us: int) -> int | None:
         """The first offset that arrived at or after a time; None if none did. Raises ReconnectError."""
@@ -188,13 +203,30 @@ class LogConsumer:
             return None
         return None if highwater is None else max(0, highwater - next_offset)
 
-    async def commit(self, offsets: Mapping[int, tuple[int, int]]) -> None:
-        """Commit (next offset, partition's clock in µs). Raises ReconnectError when it fails or is refused."""
-        wanted = {self._at(at): OffsetAndMetadata(offset, str(now_us)) for at, (offset, now_us) in offsets.items()}
+    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
+        """Commit (next offset, metadata), once. Raises RefusedError when the group has moved on, else ReconnectError.
+
+        Cancelled before it is sent, nothing is sent.
+        """
+        wanted = {self._at(at): OffsetAndMetadata(offset, metadata) for at, (offset, metadata) in offsets.items()}
         try:
-            await self._guarded(self._consumer.commit(wanted))
-        except (CommitFailedError, IllegalStateError) as error:
-            raise ReconnectError(f"the group has moved on: {error}") from error
+            await self._guarded(self._commit_once(wanted))
+        except _MOVED_ON as error:
+            raise RefusedError(f"the group has moved on: {type(error).__name__}") from error
+
+    async def _commit_once(self, wanted: Mapping[Any, Any]) -> None:
+        # The consumer's own `commit` tries for ever, in a task that nobody can cancel: begun in one generation, it
+        # would be sent, and taken, in a later one. This one is sent once, and not when the assignment has changed.
+        coordinator, assignment = self._consumer._coordinator, self._assignment()
+        await coordinator.ensure_coordinator_known()
+        if assignment is None or assignment is not self._assignment() or not wanted.keys() <= set(assignment.tps):
+            raise IllegalStateError("not assigned")
+        await coordinator._do_commit_offsets(assignment, wanted)
+
+    def _assignment(self) -> Any:
+        """Another object after each rebalance."""
+        subscription = self._consumer._subscription.subscription
+        return None if subscription is None else subscription.assignment
 
     @staticmethod
     async def _guarded(call: Coroutine[Any, Any, Any]) -> Any:
@@ -202,10 +234,48 @@ class LogConsumer:
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 return await call
-        except CommitFailedError:
+        except _MOVED_ON:
             raise
         except (KafkaError, TimeoutError) as error:
             raise ReconnectError(str(error) or "Kafka does not answer") from error
+
+
+async def read_topic(kafka: KafkaSettings, topic: str, client_id: str) -> AsyncIterator[tuple[int, LogRecord]]:
+    """All that is in a topic now, (partition, record), in order within a partition. Raises ReconnectError."""
+    consumer = AIOKafkaConsumer(auto_offset_reset="none", **client_options(kafka, client_id))
+    guarded = LogConsumer._guarded
+    try:
+        await guarded(consumer.start())
+        numbers = await guarded(_partitions_of(consumer, topic))
+        places = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(places)
+        begins, ends = await guarded(consumer.beginning_offsets(places)), await guarded(consumer.end_offsets(places))
+        left = {at for at in places if begins[at] < ends[at]}
+        consumer.pause(*(at for at in places if at not in left))
+        for at in places:
+            consumer.seek(at, begins[at])
+        while left:
+            for at, records in (await guarded(consumer.getmany(timeout_ms=200))).items():
+                for one in records:
+                    if one.offset < ends[at]:
+                        yield at.partition, LogRecord(one.offset, one.headers, one.value, one.timestamp)
+            for at in list(left):
+                # By position: the last records may have been compacted away.
+                if await guarded(consumer.position(at)) >= ends[at]:
+                    left.discard(at)
+                    consumer.pause(at)
+    except OSError as error:
+        raise ReconnectError(str(error)) from error
+    finally:
+        await _stop(consumer)
+
+
+async def _partitions_of(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)
+    while not (found := consumer.partitions_for_topic(topic)):
+        await asyncio.sleep(0.1)
+        await consumer._client.force_metadata_update()
+    return set(found)
 
 
 async def _stop(consumer: Any) -> None:

@@ -1,23 +1,32 @@
-"""Alert transitions as records of the alerts topic, compacted by alert id.
+"""What follows from the log, as records: alert transitions and digests, compacted by their ids, and late readings.
 
-Readers drop a record whose generation is lower than one they have seen of the same partition: it is the late word of
-a worker that has lost it.
+Readers of alerts drop a record whose generation is lower than one they have seen of the same partition: it is the late
+word of a worker that has lost it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import glob
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.partition import murmur2
+from ingest.contract.readings import Readings
 from ingest.contract.settings import PlantSettings
-from ingest.contract.wire import JSON, SCHEMA_VERSION
+from ingest.contract.wire import ARROW, JSON, SCHEMA_VERSION, HeaderList, encode_readings, headers_of
 from stream.fold.alerts import Transition
+from stream.fold.backlog import Digest
+from stream.fold.partition import Effects
+
+LISTED = 100
+"""Episodes that a digest's record lists, the worst; the rest are counted."""
+_SEVERITIES = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +52,8 @@ def alert_record(
 ) -> Outgoing:
     """key: the alert's id. value: JSON. Headers: schema, content-type, kind, group, partition, generation, offset.
 
-    partition and offset are those of the readings record that caused it, generation that of the worker's group; times
-    are µs UTC in event time.
+    partition and offset are those of the readings record that caused it, generation its owner's fence: it never goes
+    back for a partition and fits into 64 bits; times are µs UTC in event time.
     """
     value: dict[str, Any] = {
         "id": transition.id,
@@ -65,16 +74,98 @@ def alert_record(
         "score": transition.score,
         "model": transition.model,
     }
-    headers = [
+    headers = _headers("alert", group, partition, generation, offset)
+    return Outgoing(msgspec.json.encode(value), transition.id.encode(), headers)
+
+
+def _headers(kind: str, group: str, partition: int, generation: int, offset: int) -> HeaderList:
+    return [
         ("schema", SCHEMA_VERSION.encode()),
         ("content-type", JSON.encode()),
-        ("kind", b"alert"),
+        ("kind", kind.encode()),
+        *_origin(group, partition, generation, offset),
+    ]
+
+
+def _origin(group: str, partition: int, generation: int, offset: int) -> HeaderList:
+    return [
         ("group", group.encode()),
         ("partition", b"%d" % partition),
         ("generation", b"%d" % generation),
         ("offset", b"%d" % offset),
     ]
-    return Outgoing(msgspec.json.encode(value), transition.id.encode(), headers)
+
+
+def digest_records(
+    digest: Digest,
+    describe: Callable[[str], Description],
+    *,
+    partition: int,
+    generation: int,
+    group: str,
+    offset: int,
+    alerts_partitions: int,
+) -> list[tuple[int, Outgoing]]:
+    """(partition of the alerts topic, record); none where only sensors that are not armed have episodes in it.
+
+    key: the digest's id. value: JSON. Headers as those of alerts, but kind `digest`. describe: a sensor's description.
+    count: all of the armed sensors' episodes, and those that were not kept, which may be anybody's.
+    """
+    told = [(one, what) for one in digest.episodes if (what := describe(one.sensor)).armed]
+    if not told:
+        return []
+    value: dict[str, Any] = {
+        "id": digest.id,
+        "phase": "digest",
+        "armed": True,
+        "site": digest.site,
+        "severity": max((one.severity for one, _ in told), key=_SEVERITIES.index),
+        "at_us": digest.at_us,
+        "since_us": min(one.since_us for one, _ in told),
+        "until_us": max(one.until_us for one, _ in told),
+        "count": len(told) + digest.more,
+        "worst": [
+            {
+                "id": one.id,
+                "sensor": one.sensor,
+                "display_name": what.name or None,
+                "rule": one.rule,
+                "severity": one.severity,
+                "since_us": one.since_us,
+                "until_us": one.until_us,
+                "peak_score": one.peak_score,
+            }
+            for one, what in told[:LISTED]
+        ],
+    }
+    headers = _headers("digest", group, partition, generation, offset)
+    record = Outgoing(msgspec.json.encode(value), digest.id.encode(), headers)
+    return [(alerts_partition(digest.site, alerts_partitions), record)]
+
+
+def late_records(
+    effects: Effects, *, partition: int, generation: int, group: str, max_record_bytes: int
+) -> list[Outgoing]:
+    """The late rows of a record as records of the topic of late readings; none where it has none.
+
+    value: Arrow, as on the readings topic. Headers: those of the record that they came in, and group, partition,
+    generation and offset as on the alerts topic. No key. Usually one; several, in order, where one would be too large.
+    """
+    if effects.late is None or effects.envelope is None:
+        return []
+    envelope = replace(effects.envelope, content_type=ARROW)
+    headers = headers_of(envelope) + _origin(group, partition, generation, effects.offset)
+    timestamp_ms = effects.envelope.arrival_us // 1000
+    return [Outgoing(value, None, headers, timestamp_ms) for value in _encoded(effects.late, max_record_bytes)]
+
+
+def _encoded(readings: Readings, max_record_bytes: int) -> list[bytes]:
+    """What came in one record may need several: it may have been packed better."""
+    value, rows = encode_readings(readings), len(readings)
+    if len(value) <= max_record_bytes or rows == 1:
+        return [value]
+    halves = np.array_split(np.arange(rows), 2)
+    return [piece for half in halves for piece in _encoded(readings.take(half), max_record_bytes)]
 
 
 def alerts_partition(sensor: str, partitions: int) -> int:

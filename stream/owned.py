@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.contract.errors import QuarantineError
+from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
+from ingest.contract.failpoints import failpoint
 from stream.fold.gate import Verdict
 from stream.fold.partition import Effects, LogRecord, PartitionFold
+from stream.fold.reconciling import OpenAlert, reconcile
+from stream.fold.state import Frozen
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A record that was skipped."""
+class SetAside:
+    """A record that was skipped, and why."""
 
     record: LogRecord
     error: QuarantineError
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record that the fold did not survive: the state is torn."""
+
+    record: LogRecord
+    error: Exception
 
 
 @dataclass(slots=True)
@@ -27,39 +39,92 @@ class Outcome:
 
     records: int = 0
     effects: list[Effects] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
     verdicts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
     rebuilt: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
     gap: tuple[int, int] | None = None
+    failed: Failed | None = None
     next_offset: int = 0
     """What this covers ends before here."""
 
+    def add(self, later: Outcome) -> None:
+        """Take in what the next records brought."""
+        self.records += later.records
+        self.effects += later.effects
+        self.set_aside += later.set_aside
+        self.verdicts = self.verdicts + later.verdicts
+        self.rebuilt = self.rebuilt + later.rebuilt
+        self.gap = self.gap or later.gap
+        self.failed = later.failed
+        self.next_offset = later.next_offset
+
 
 class OwnedPartition:
-    """Folds in a thread, is read by another. `live_from`: effects of records before it were published by an earlier
-    owner or run, and are not published again.
+    """Folds in a thread, is read by another.
+
+    live_from: effects of records before it were published by an earlier owner or run, and are not published again.
+    fence: what effects carry; never goes back for a partition, so that readers drop the late words of an owner that
+    was. open_alerts: after a rebuild, what the alerts topic says is open: held against the fold's when it is live.
     """
 
-    def __init__(self, fold: PartitionFold) -> None:
+    def __init__(
+        self,
+        fold: PartitionFold,
+        *,
+        live_from: int,
+        fence: int,
+        skip: frozenset[int] = frozenset(),
+        careful: bool = False,
+        open_alerts: Sequence[OpenAlert] | None = None,
+    ) -> None:
         self.fold = fold
+        self.live_from = live_from
+        self.fence = fence
+        self.careful = careful
+        """One record at a time, each noted before: something here ended this process before."""
+        self.rebuilding = open_alerts is not None
+        """The state was lost and is being folded anew: what it says of the time before is not all there was."""
         self.lock = threading.Lock()
         """Held while the state changes or is read."""
-        self.live_from = 0
-        self.ready = False
-        self.said = 0
+        self.said = fold.state.next_offset
         """All that follows from records before this offset is published; only so far may be committed."""
         self.committed = -1
+        self.snapshot_id = ""
+        """The newest that is durable, "" for none; it goes into the next commit."""
+        self.snapshot_offset = -1
+        self.committed_snapshot_id = ""
         self.heard_s = 0.0
         """Monotonic time of the last record."""
+        self.defined = False
+        """The definitions in force were written to the log since it is ours."""
+        self._skip = skip
+        self._open_alerts = open_alerts
 
-    def start_at(self, offset: int, live_from: int) -> None:
-        """The next record is the one at `offset`."""
-        self.fold.state.next_offset = self.said = offset
-        self.live_from = live_from
-        self.ready = True
+    @property
+    def live(self) -> bool:
+        """Whether what it says is published."""
+        return self.fold.state.next_offset >= self.live_from
 
-    def fold_all(self, records: list[LogRecord]) -> Outcome:
-        """Fold records in order; blocking, for a thread. Raises IncompatibleError."""
+    def skip(self, offset: int) -> None:
+        """Set this record aside when it comes."""
+        self._skip |= {offset}
+
+    def move_to(self, offset: int) -> None:
+        """Go on elsewhere in the log, with all that is known."""
+        with self.lock:
+            self.fold.state.next_offset = self.said = self.live_from = offset
+        self.committed = -1
+
+    def freeze(self) -> Frozen:
+        """A copy of the state; blocking."""
+        with self.lock:
+            return self.fold.state.freeze()
+
+    def fold_all(self, records: Sequence[LogRecord]) -> Outcome:
+        """Fold records in order; blocking, for a thread. Raises IncompatibleError.
+
+        Ends at a record that the fold does not survive: what came before it counts, the state does not any more.
+        """
         out = Outcome()
         state = self.fold.state
         with self.lock:
@@ -71,19 +136,42 @@ class OwnedPartition:
                     out.gap = (state.next_offset, record.offset)
                 if not live and record.offset >= self.live_from:
                     live, out.rebuilt, before = True, state.counts - before, state.counts.copy()
+                    self._reconcile(out)
                 try:
-                    effects = self.fold.fold(record)
+                    effects = self._fold(record)
                 except QuarantineError as error:
                     if live:
-                        out.unreadable.append(Unreadable(record, error))
+                        out.set_aside.append(SetAside(record, error))
                     continue
+                except IncompatibleError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # whatever a model or a kernel may think of
+                    out.failed = Failed(record, error)
+                    break
+                failpoint("folded")
+                # A record of definitions may have put another state in its place.
+                state = self.fold.state
                 if live:
                     out.records += 1
-                    if effects.transitions:
-                        out.effects.append(effects)
+                    out.effects.append(effects)
             if live:
                 out.verdicts = state.counts - before
             else:
                 out.rebuilt = state.counts - before
-            out.next_offset = state.next_offset
+            out.next_offset = state.next_offset if out.failed is None else out.failed.record.offset
         return out
+
+    def _fold(self, record: LogRecord) -> Effects:
+        if record.offset in self._skip:
+            self.fold.state.next_offset = record.offset + 1
+            raise QuarantineError(Reason.RECORD, "the fold did not survive it, several times")
+        return self.fold.fold(record)
+
+    def _reconcile(self, out: Outcome) -> None:
+        """After a rebuild: the alerts that are open on the topic, and those that the fold believes open."""
+        if self._open_alerts is None:
+            return
+        transitions = reconcile(self.fold, self._open_alerts)
+        self._open_alerts, self.rebuilding = None, False
+        if transitions:
+            out.effects.append(Effects(self.fold.state.next_offset, transitions))

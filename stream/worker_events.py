@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.contract.observe import log
 from stream.fold.alerts import Transition
 from stream.fold.gate import Verdict
+from stream.fold.partition import Effects
+from stream.owned import Outcome
+from stream.restoring import How
+from stream.snapshot import Fault
 
 
 class WorkerEvents:
@@ -28,15 +31,36 @@ class WorkerEvents:
         self._readings = counter("readings", "Readings by what became of them.", "verdict")
         for verdict in Verdict:
             self._readings.labels(verdict.name.lower())
-        self._rebuilt = counter("rebuild_readings", "Readings folded again to rebuild the state after a start.")
+        self._refolded = counter("refolded_readings", "Readings between a snapshot and the last commit, folded again.")
         self._records = counter("records", "Records folded.")
         self._quarantined = counter("records_quarantined", "Records that could not be read, set aside and skipped.")
+        self._failed = counter("fold_failures", "Records that the fold did not survive; its state was restored.")
         self._fold_seconds = counter("fold_seconds", "Time spent folding.")
         self._transitions = counter(
             "alert_transitions", 'Alert transitions published; armed="no": nobody is told.', "phase", "armed"
         )
+        self._digests = counter("digests", "Digests of episodes that were over when they were learned of.")
         self._ticks = counter("ticks", "Ticks written to quiet partitions.")
         self._commits = counter("commits", "Offset commits.", "outcome")
+        self._restores = counter("restores", "Partitions restored, by where their state came from.", "how")
+        for how in How:
+            self._restores.labels(how.value)
+        self._unusable = counter("snapshots_unusable", "Snapshots passed over by a restore.", "reason")
+        for reason in Fault:
+            self._unusable.labels(reason.value)
+        self._snapshots = counter("snapshots", "Snapshots.", "outcome")
+        for outcome in ("written", "failed"):
+            self._snapshots.labels(outcome)
+        self._stopped = gauge("snapshot_stop_seconds", "How long the newest snapshot stopped its partition's fold.")
+        self._written = gauge("snapshot_write_seconds", "How long the newest snapshot took until it was durable.")
+        self._snapshot_at = gauge("snapshot_timestamp_seconds", "When the newest snapshot was made.", "partition")
+        self._restore_seconds = gauge("restore_seconds", "How long the newest restore of a partition took.")
+        self._definitions = counter("definitions", "Changes of definitions written to the log.")
+        self._resets = counter("definition_resets", "Windows, models and alerts that a change could not keep.", "what")
+        for what in ("windows", "models", "alerts"):
+            self._resets.labels(what)
+        self._commands = counter("commands", "Commands in the log, by what became of them.", "command", "outcome")
+        self._forgotten = counter("sensors_forgotten", "Sensors that were silent for longer than worker.forget.")
         self._gaps = counter("gap_records", "Records that were deleted before they could be read.")
         self._retries = counter("kafka_write_failures", "Records that Kafka did not confirm and that were sent again.")
         self._lag = gauge("lag_seconds", "Age of the newest folded record, by its arrival time.", "partition")
@@ -87,10 +111,74 @@ class WorkerEvents:
         for partition in partitions:
             self._lag.remove(str(partition))
             self._behind.remove(str(partition))
+            self._snapshot_at.remove(str(partition))
 
-    def restored(self, partition: int, begin: int, live: int) -> None:
+    def restored(self, partition: int, how: How, begin: int, live: int, seconds: float) -> None:
         """A partition is read from `begin`; effects are published from `live` on."""
-        self._log.info("partition restored", partition=partition, reading_from=begin, live_from=live)
+        self._restores.labels(how.value).inc()
+        self._restore_seconds.set(seconds)
+        say = self._log.warning if how in (How.REBUILD, How.FOUND) else self._log.info
+        say(
+            "partition restored",
+            partition=partition,
+            how=how.value,
+            reading_from=begin,
+            live_from=live,
+            seconds=round(seconds, 3),
+        )
+
+    def snapshot_unusable(self, partition: int, snapshot_id: str, reason: Fault, detail: str) -> None:
+        """A snapshot was passed over for an earlier one, or for the log."""
+        self._unusable.labels(reason.value).inc()
+        self._log.error(
+            "snapshot unusable", partition=partition, snapshot=snapshot_id, reason=reason.value, detail=detail
+        )
+
+    def tries_lost(self, partition: int, reason: str) -> None:
+        """What was known of records that the fold did not survive cannot be read: they are tried anew."""
+        self._log.error("tries of records lost", partition=partition, reason=reason)
+
+    def snapshot_written(
+        self, partition: int, stopped_s: float, wrote_s: float, state_bytes: int, made_us: int
+    ) -> None:
+        """A snapshot is durable."""
+        self._snapshots.labels("written").inc()
+        self._stopped.set(stopped_s)
+        self._written.set(wrote_s)
+        self._snapshot_at.labels(str(partition)).set(made_us / 1e6)
+        self._log.debug(
+            "snapshot", partition=partition, stopped_s=round(stopped_s, 4), wrote_s=round(wrote_s, 3), bytes=state_bytes
+        )
+
+    def snapshot_failed(self, partition: int, reason: str) -> None:
+        """The store failed; it will be tried again, and the log is kept in mind as far as the last one."""
+        self._snapshots.labels("failed").inc()
+        self._log.error("snapshot store", partition=partition, reason=reason)
+
+    def fold_failed(self, partition: int, offset: int, tries: int, error: Exception) -> None:
+        """The fold did not survive a record; the state is restored and the record tried again, or set aside."""
+        self._failed.inc()
+        self._log.error("fold failed", partition=partition, offset=offset, tries=tries, exc_info=error)
+
+    def steered(self, partition: int, effects: Effects) -> None:
+        """A record changed what is in force or which sensors there are, or ended a backlog."""
+        self._digests.inc(len(effects.digests))
+        if (migration := effects.migration) is not None:
+            self._resets.labels("windows").inc(migration.windows_reset)
+            self._resets.labels("models").inc(sum(migration.models_reset.values()))
+            self._resets.labels("alerts").inc(len(migration.transitions))
+            self._log.info("definitions in force", partition=partition, offset=effects.offset, kept=str(migration))
+        if (applied := effects.applied) is not None:
+            self._commands.labels(applied.command, applied.outcome.value).inc()
+            self._log.info("command", partition=partition, command=applied.command, outcome=applied.outcome.value)
+        if effects.forgotten:
+            self._forgotten.inc(effects.forgotten)
+            self._log.info("sensors forgotten", partition=partition, sensors=effects.forgotten)
+
+    def defined(self, partition: int) -> None:
+        """Other definitions were written to the log: they are in force from there on."""
+        self._definitions.inc()
+        self._log.info("definitions changed", partition=partition)
 
     def restore_failed(self, partition: int, reason: str, retry_in_s: float) -> None:
         """Offsets could not be read."""
@@ -103,20 +191,23 @@ class WorkerEvents:
         self._gaps.inc(max(0, found - expected))
         self._log.error("gap in the log", partition=partition, expected_offset=expected, next_offset=found)
 
-    def states(self, live: int, restoring: int) -> None:
+    def states(self, *, live: int, restoring: int, catching_up: int, warming: int) -> None:
         """How many partitions are in which state."""
         self._partitions.labels("live").set(live)
         self._partitions.labels("restoring").set(restoring)
+        self._partitions.labels("catching_up").set(catching_up)
+        self._partitions.labels("warming").set(warming)
 
-    def folded(self, records: int, verdicts: NDArray[np.int64], seconds: float, *, rebuilding: bool) -> None:
-        """Records were folded."""
+    def folded(self, outcome: Outcome) -> None:
+        """Records of a partition were folded; or folded again, when their effects were published before."""
+        self._refolded.inc(int(outcome.rebuilt.sum()))
+        self._records.inc(outcome.records)
+        for verdict in np.flatnonzero(outcome.verdicts).tolist():
+            self._readings.labels(Verdict(verdict).name.lower()).inc(int(outcome.verdicts[verdict]))
+
+    def worked(self, seconds: float) -> None:
+        """Folding took so long."""
         self._fold_seconds.inc(seconds)
-        if rebuilding:
-            self._rebuilt.inc(int(verdicts.sum()))
-            return
-        self._records.inc(records)
-        for verdict in np.flatnonzero(verdicts).tolist():
-            self._readings.labels(Verdict(verdict).name.lower()).inc(int(verdicts[verdict]))
 
     def lag(self, partition: int, seconds: float, records: int | None) -> None:
         """How far behind a partition is."""

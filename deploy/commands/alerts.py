@@ -19,6 +19,7 @@ from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import client_options
 from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.observe import configure_log
+from stream.notify.digest import DIGEST
 
 _TIMEOUT_S = 30.0
 _SHOWN = 20
@@ -55,6 +56,12 @@ class Alert:
         )
 
 
+def take(found: dict[str, Alert], body: dict[str, Any]) -> None:
+    """Note what a record of the alerts topic says; what a digest tells of is over, and was told by it."""
+    if body["phase"] != DIGEST:
+        found[body["id"]] = Alert.of(body, found.get(body["id"]))
+
+
 async def read_alerts(kafka: KafkaSettings) -> list[Alert]:
     """Every alert on the topic, as it stands. Raises ReconnectError when Kafka cannot be read in time."""
     topic = kafka.topics.alerts.name
@@ -76,8 +83,7 @@ async def read_alerts(kafka: KafkaSettings) -> list[Alert]:
             while [one for one in at if await consumer.position(one) < ends[one]]:
                 for records in (await consumer.getmany(timeout_ms=500)).values():
                     for record in records:
-                        body = msgspec.json.decode(record.value)
-                        found[body["id"]] = Alert.of(body, found.get(body["id"]))
+                        take(found, msgspec.json.decode(record.value))
     except (KafkaError, OSError, TimeoutError) as error:
         raise ReconnectError(f"{','.join(kafka.bootstrap)}: {error or 'no answer'}") from error
     finally:

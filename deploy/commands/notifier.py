@@ -13,7 +13,7 @@ from ingest.contract.clock import SystemClock
 from ingest.contract.http import serve
 from ingest.contract.observe import expose, log, new_registry
 from ingest.contract.settings import Settings
-from stream.notify.alerts_log import AlertsLog
+from stream.consumer import LogConsumer
 from stream.notify.delivery import Poster
 from stream.notify.disk import Disk
 from stream.notify.intake import Intake
@@ -56,7 +56,7 @@ async def run_notifier(settings: Settings) -> None:
             )
             for one in webhooks
         ]
-        alerts = AlertsLog(kafka, notifier.group)
+        alerts = LogConsumer(kafka, kafka.topics.alerts.name, notifier.group)
         intake = Intake(notifier, webhooks, outbox)
         daemon = Notifier(notifier, alerts, outbox, disk, intake, senders, events, clock, steady.now_us)
         url = await stack.enter_async_context(

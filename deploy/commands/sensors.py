@@ -1,4 +1,4 @@
-"""`millstream sensors import`: take over what the plant knows about its tags, and compare it with what it sends."""
+"""`millstream sensors`: take over what the plant knows about its tags, and compare it with what it sends."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.commands.known_sensors import list_sensors, rename, retire
 from deploy.console import ERR, OUT, fail, read, seconds
 from deploy.tags import read_fitting_tags, tags_path
 from ingest.contract.classes import ClassTable
@@ -29,7 +30,7 @@ _EXAMPLE_WIDTH = 100
 _LONGEST_S = 86_400.0
 
 sensors_app = typer.Typer(
-    help="What the plant knows about its sensors.",
+    help="The plant's sensors: what it knows about them, what the workers know, other names, and those that are gone.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,7 +39,12 @@ sensors_app = typer.Typer(
 
 @sensors_app.callback()
 def sensors() -> None:
-    """What the plant knows about its sensors."""
+    """The plant's sensors: what it knows about them, what the workers know, other names, and those that are gone."""
+
+
+sensors_app.command("ls")(list_sensors)
+sensors_app.command("rename")(rename)
+sensors_app.command("retire")(retire)
 
 
 @sensors_app.command("import")

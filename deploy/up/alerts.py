@@ -14,6 +14,7 @@ from deploy.up.balance import Fired
 from deploy.up.children import Say
 from ingest.contract.kafka_client import client_options
 from ingest.contract.kafka_settings import KafkaSettings
+from stream.notify.digest import DIGEST
 
 _RETRY_S = 1.0
 
@@ -52,15 +53,19 @@ class Alerts:
                 await consumer.start()
                 await consumer.seek_to_end()
                 async for record in consumer:
-                    self._take(msgspec.json.decode(record.value))
+                    self.take(msgspec.json.decode(record.value))
             except KafkaError as error:
                 self._say(f"alerts      cannot be read: {error}")
                 await asyncio.sleep(_RETRY_S)
             finally:
                 await consumer.stop()
 
-    def _take(self, alert: dict[str, Any]) -> None:
+    def take(self, alert: dict[str, Any]) -> None:
+        """Note, and say, what a record says."""
         who, phase = alert["id"], alert["phase"]
+        if phase == DIGEST:
+            self._say(f"alerts      {alert['count']} came and went at {alert['site']} while data was late")
+            return
         by = alert["model"] or alert["rule"]
         if phase == "firing":
             self.open[who] = OpenAlert(alert["sensor"], alert["value"], alert["score"], by, alert["since_us"])

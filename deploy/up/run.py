@@ -101,6 +101,7 @@ class Run:
                 "KAFKA__BOOTSTRAP": brokers.kafka,
                 "KAFKA__TOPICS__READINGS__PARTITIONS": str(MOCK_PARTITIONS),
                 "GATEWAY__STATE_DIR": str(folder),
+                "WORKER__STATE_DIR": str(folder),
                 "NOTIFIER__STATE_DIR": str(folder),
                 "NOTIFIER__START": "earliest",
                 "WEBHOOK": json.dumps([{"name": "here", "url": receiver, "secret": secret, "allow_private": True}]),

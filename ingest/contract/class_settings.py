@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ingest.contract.classes import Kind, Reporting
-from ingest.contract.durations import DurationUs
+from ingest.contract.durations import DurationUs, format_duration
 from ingest.contract.section import Name, Section, hold_against_registry
 from ingest.contract.waveform_options import WaveformOptions
 
@@ -63,7 +63,24 @@ def _as_model(value: object) -> object:
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
 DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
-Series = Literal["value", "mean", "stddev", "min", "max", "score", "samples", "timestamp"]
+Series = Literal[
+    "value",
+    "mean",
+    "stddev",
+    "min",
+    "max",
+    "score",
+    "samples",
+    "timestamp",
+    "first",
+    "last",
+    "slope",
+    "covered",
+    "unchanged",
+    "p50",
+    "p90",
+    "p99",
+]
 DEFAULT_SERIES: list[Series] = ["value", "mean", "stddev", "min", "max", "score"]
 
 
@@ -82,7 +99,11 @@ class ClassSettings(Section):
     """Whether alerts of these sensors go out; default: as the plant."""
     range: tuple[float | None, float | None] = (None, None)
     """Physically possible values; what is outside is shown and counted, but neither folded nor learned."""
-    windows: list[DurationUs] = [_MINUTE_US]
+    windows: list[DurationUs] = [10 * _SECOND_US, _MINUTE_US, 10 * _MINUTE_US, 60 * _MINUTE_US]
+    shown_windows: list[DurationUs] | None = None
+    """Those of the windows that `/metrics/sensors` shows. Default: the minute, or else the shortest."""
+    quantiles: list[DurationUs] = []
+    """Those of the windows that have p50, p90 and p99, too: 10 kB a sensor for each."""
     staleness: DurationUs = 3_600 * _SECOND_US
     """How long the last value of an on-change sensor holds when nothing more is heard."""
     models: list[ModelSettings] | None = None
@@ -116,6 +137,18 @@ class ClassSettings(Section):
                 raise ValueError("a window is between 1s and 7d")
         return sorted(set(windows))
 
+    @field_validator("quantiles", "shown_windows")
+    @classmethod
+    def _of_its_windows(cls, chosen: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        if chosen is None or "windows" not in info.data:
+            return chosen
+        windows = info.data["windows"]
+        for window_us in chosen:
+            if window_us not in windows:
+                has = ", ".join(map(format_duration, windows)) or "none"
+                raise ValueError(f"{format_duration(window_us)} is not among the class's windows, which are {has}")
+        return sorted(set(chosen))
+
     @field_validator("range")
     @classmethod
     def _low_and_high(cls, limits: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
@@ -128,9 +161,18 @@ class ClassSettings(Section):
     def _fits_its_kind(self) -> ClassSettings:
         if self.waveform is not None and self.kind is not Kind.WAVEFORM:
             raise ValueError(f'[class.waveform] is for kind = "waveform", and this class is of kind {self.kind}')
+        if self.quantiles and not self.kind.numeric:
+            raise ValueError(f"quantiles need numbers, and this class is of kind {self.kind}")
         if self.models and not self.kind.numeric:
             raise ValueError(f"models need numbers, and this class is of kind {self.kind}")
         return self
+
+    @property
+    def shown_list(self) -> list[int]:
+        """The windows that are shown."""
+        if self.shown_windows is not None:
+            return self.shown_windows
+        return [_MINUTE_US] if _MINUTE_US in self.windows else self.windows[:1]
 
     @property
     def model_list(self) -> list[ModelSettings]:

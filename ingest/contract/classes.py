@@ -111,7 +111,8 @@ class ClassTable:
         configured = list(self.classes)
         made: list[ClassSettings] = []
         places: dict[tuple[int, str, Range], int] = {(at, one.unit, one.range): at for at, one in enumerate(configured)}
-        for sensor, tag in self._tags.items():
+        # In order of their paths: the same tags in another order make the same classes in the same places.
+        for sensor, tag in sorted(self._tags.items()):
             base = self.base_of(sensor)
             one = configured[base]
             unit, limits = tag.unit or one.unit, range_with(tag, one)

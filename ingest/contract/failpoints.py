@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
@@ -43,10 +44,27 @@ class Failpoint(StrEnum):
     """Before a chunk is read from the spool."""
     SPOOL_ADVANCE = "spool-advance"
     """Kafka has what was read; the cursor does not say so yet."""
+    SNAPSHOT_HALF_WRITTEN = "snapshot-half-written"
+    """Half of a snapshot is in a file that nobody looks for yet."""
+    SNAPSHOT_RENAMED = "snapshot-renamed"
+    """A snapshot has its name; the folder is not synced, and nobody was told yet."""
+    SNAPSHOT_READ = "snapshot-read"
+    """Before a snapshot is read."""
+    RESTORING = "restoring"
+    """A worker is about to make a state of a snapshot."""
+    FOLDED = "folded"
+    """A worker has folded a record; what follows from it is not published."""
+    PUBLISHED = "published"
+    """What follows from some records is published; no offset says so."""
+    BEFORE_COMMIT = "before-commit"
+    """A worker is about to commit."""
+    REVOKING = "revoking"
+    """Partitions are being taken away from a worker; it has not committed yet."""
 
 
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO, "erofs": errno.EROFS}
-_ACTIONS = ("kill", "exit", *_ERRORS)
+_HANG_S = 35.0
+_ACTIONS = ("kill", "exit", "stop", "hang", *_ERRORS)
 
 
 class _Armed(NamedTuple):
@@ -61,7 +79,8 @@ class _Armed(NamedTuple):
 def armed(text: str) -> Callable[[str], None]:
     """The function that does what `text` says, at each place by its name.
 
-    The actions: `kill` (SIGKILL to itself), `exit` (at once, code 70), `enospc`, `eio`, `erofs` (an OSError is
+    The actions: `kill` (SIGKILL to itself), `exit` (at once, code 70), `stop` (SIGSTOP to itself), `hang`
+    (this thread waits for 35 seconds), `enospc`, `eio`, `erofs` (an OSError is
     raised). Raises StopError for a name, an action or a number that means nothing.
 
     >>> failpoint = armed("spool-fsync=eio:2+")
@@ -105,6 +124,10 @@ def _act(name: str, action: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "exit":
         os._exit(_EXIT_CODE)
+    elif action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif action == "hang":
+        time.sleep(_HANG_S)
     else:
         raise OSError(_ERRORS[action], os.strerror(_ERRORS[action]), f"failpoint {name}")
 

@@ -55,12 +55,20 @@ class WaveformsTopic(TopicSettings):
     partitions: int = Field(3, ge=1, le=10_000)
 
 
+class LateTopic(TopicSettings):
+    """Readings that came too late for any window: as they came, for whoever wants to work them in elsewhere."""
+
+    name: TopicName = "millstream.late"
+    partitions: int = Field(3, ge=1, le=10_000)
+
+
 class TopicsSettings(Section):
     """The topics."""
 
     readings: ReadingsTopic = ReadingsTopic()
     alerts: AlertsTopic = AlertsTopic()
     quarantine: QuarantineTopic = QuarantineTopic()
+    late: LateTopic = LateTopic()
     waveforms: WaveformsTopic = WaveformsTopic()
     """Used, and created, only where a class keeps its waveforms."""
     create: bool = True
@@ -68,8 +76,9 @@ class TopicsSettings(Section):
 
     @model_validator(mode="after")
     def _apart(self) -> TopicsSettings:
-        if len({self.readings.name, self.alerts.name, self.quarantine.name, self.waveforms.name}) < 4:
-            raise ValueError("readings, alerts, quarantine and waveforms are four different topics")
+        every = (self.readings, self.alerts, self.quarantine, self.late, self.waveforms)
+        if len({one.name for one in every}) < len(every):
+            raise ValueError("readings, alerts, quarantine, late and waveforms are five different topics")
         return self
 
 

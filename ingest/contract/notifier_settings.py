@@ -21,7 +21,7 @@ _SECOND_US = 1_000_000
 _HOUR_US = 3_600 * _SECOND_US
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # what every secret begins with is none
 
-NotifiedPhase = Literal["pending", "firing", "resolved", "unknown"]
+NotifiedPhase = Literal["pending", "firing", "resolved", "unknown", "digest"]
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -117,7 +117,8 @@ class WebhookSettings(Section):
     old_secret: SecretStr | None = None
     """Signs too, while receivers change over to `secret`."""
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = ("info", "warning", "critical")
-    phases: Annotated[tuple[NotifiedPhase, ...], Field(min_length=1)] = ("firing", "resolved")
+    phases: Annotated[tuple[NotifiedPhase, ...], Field(min_length=1)] = ("firing", "resolved", "digest")
+    """`digest`: what came and went while data was late, in one message for a site."""
     match: Annotated[tuple[str, ...], Field(min_length=1)] = ("**",)
     """Path patterns of the sensors: `*` within a level, `**` over levels."""
     timeout: DurationUs = 15 * _SECOND_US

@@ -44,7 +44,8 @@ class Flag(IntFlag):
 class Words:
     """A dictionary-encoded column of strings: `words[index[i]]`, -1 for none.
 
-    index: int32, shape (rows,), each in [-1, len(words)).
+    index: int32, shape (rows,), each in [-1, len(words)). words: `Utf8` where they came over the wire, so that only
+    what is looked at becomes a `str`.
     """
 
     index: NDArray[np.int32]

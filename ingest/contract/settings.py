@@ -12,16 +12,16 @@ from urllib.parse import quote
 from pydantic import Field, field_validator, model_validator
 
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
-from ingest.contract.durations import DurationUs
 from ingest.contract.filters import filters_of, overlaps
 from ingest.contract.gateway_settings import GatewaySettings, SourceSettings
 from ingest.contract.kafka_settings import KafkaSettings
 from ingest.contract.mqtt_settings import MqttSettings, RouteSettings
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings, check_names
-from ingest.contract.panes import pane_ring
+from ingest.contract.panes import pane_levels
 from ingest.contract.registry import did_you_mean
-from ingest.contract.section import Endpoint, Section
+from ingest.contract.section import Section
 from ingest.contract.sensors import TopicPattern
+from ingest.contract.worker_settings import WorkerSettings
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -55,20 +55,6 @@ class PlantSettings(Section):
         if len(set(levels)) != len(levels):
             raise ValueError("a level is named twice")
         return levels
-
-
-class WorkerSettings(Section):
-    """Kafka → state → metrics and alerts."""
-
-    http: Endpoint = "127.0.0.1:9102"
-    group: Annotated[str, Field(min_length=1, max_length=200)] = "millstream-worker"
-    tick: Annotated[DurationUs, Field(ge=100_000)] = _SECOND_US
-    """A partition quiet for so long gets a tick: time passes in the log."""
-    future: DurationUs = 5 * _MINUTE_US
-    """A reading whose time is further ahead of its arrival than this is gated."""
-    rebuild: DurationUs = 3_600 * _SECOND_US
-    """How far before the last commit a starting worker reads, to rebuild windows and models."""
-    commit_every: DurationUs = 5 * _SECOND_US
 
 
 def route_filters(route: RouteSettings, instance: int = 1, instances: int = 1) -> list[str]:
@@ -169,7 +155,7 @@ class Settings(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two classes are called {name!r}")
-        pane_ring({window for one in classes for window in one.windows})
+        pane_levels({window for one in classes for window in one.windows})
         if any("**" in one.match for one in classes):
             return classes
         if EVERYTHING_ELSE.name in names:

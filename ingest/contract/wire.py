@@ -5,11 +5,13 @@ so Spark, Flink, DuckDB, Polars and pandas read the topic as it is. Headers:
 
     kind          readings | tick | command | config
     schema        "1.0": a reader takes its own major version and the one before, and refuses newer ones
-    content-type  application/vnd.apache.arrow.stream | application/json
+    content-type  application/vnd.apache.arrow.stream | application/json (commands: always) |
+                  application/vnd.millstream.definitions+zstd (config)
     source        id of the gateway or worker that wrote it
     seq           the source's batch number, counted from 0
     arrival       µs UTC when the youngest reading came in: the *now* of the fold
     partitions    partition count of the topic when it was written
+    sent          µs UTC when it went to Kafka, of what waited in a gateway's spool (optional)
 
 The Kafka timestamp is the arrival time too (in ms), so that a sensor's wrong clock cannot break retention.
 """
@@ -19,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,13 @@ from numpy.typing import NDArray
 
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings, Words
+from ingest.contract.utf8 import Utf8
 
 SCHEMA_MAJOR = 1
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
+DEFINITIONS = "application/vnd.millstream.definitions+zstd"
 
 HeaderList = list[tuple[str, bytes]]
 
@@ -51,7 +54,12 @@ SCHEMA = pa.schema(
 _WRITE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 # A foreign stream may put its buffers anywhere; compiled loops want numbers where the processor wants them.
 _READ = pa.ipc.IpcReadOptions(use_threads=False, ensure_alignment=pa.ipc.Alignment.DataTypeSpecific)
+with pa.ipc.new_stream(_empty := pa.BufferOutputStream(), SCHEMA, options=_WRITE):
+    pass
+_HEAD = _empty.getvalue().to_pybytes()[:-8]
+"""The schema as it stands at the start of our own records, without the mark of their end."""
 _ALL_FLAGS = int(sum(Flag))
+_NO_WORDS = Utf8.of(())
 
 
 class Kind(StrEnum):
@@ -73,11 +81,18 @@ class Envelope:
     seq: int
     arrival_us: int
     partitions: int
+    sent_us: int | None = None
+    """When it was sent, if that was not when it arrived."""
+
+    @property
+    def heard_us(self) -> int:
+        """The latest time that the record tells."""
+        return self.arrival_us if self.sent_us is None else max(self.arrival_us, self.sent_us)
 
 
 def headers_of(envelope: Envelope) -> HeaderList:
     """The headers that `envelope_of` reads again."""
-    return [
+    headers = [
         ("kind", envelope.kind.encode()),
         ("schema", SCHEMA_VERSION.encode()),
         ("content-type", envelope.content_type.encode()),
@@ -86,6 +101,12 @@ def headers_of(envelope: Envelope) -> HeaderList:
         ("arrival", b"%d" % envelope.arrival_us),
         ("partitions", b"%d" % envelope.partitions),
     ]
+    return headers if envelope.sent_us is None else [*headers, sent_header(envelope.sent_us)]
+
+
+def sent_header(sent_us: int) -> tuple[str, bytes]:
+    """What is added to a record that waited, when it goes to Kafka."""
+    return "sent", b"%d" % sent_us
 
 
 def envelope_of(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
@@ -108,6 +129,7 @@ def envelope_of(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
         )
     try:
         arrival_us = int(found["arrival"])
+        sent_us = int(found["sent"]) if "sent" in found else None
         envelope = Envelope(
             Kind(found["kind"].decode("ascii")),
             found["content-type"].decode("ascii"),
@@ -115,11 +137,13 @@ def envelope_of(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
             int(found["seq"]),
             arrival_us,
             int(found["partitions"]),
+            sent_us,
         )
     except (KeyError, ValueError) as error:
         raise QuarantineError(Reason.RECORD, f"headers: {error}") from error
-    if not MIN_TS_US <= arrival_us < MAX_TS_US:
-        raise QuarantineError(Reason.RECORD, f"arrival time {arrival_us} is not between 1990 and 2200")
+    for name, at_us in (("arrival", arrival_us), ("sending", arrival_us if sent_us is None else sent_us)):
+        if not MIN_TS_US <= at_us < MAX_TS_US:
+            raise QuarantineError(Reason.RECORD, f"{name} time {at_us} is not between 1990 and 2200")
     return envelope
 
 
@@ -161,7 +185,7 @@ def decode_readings(data: bytes) -> Readings:
     """
     try:
         with pa.ipc.open_stream(data, options=_READ) as reader:
-            if not reader.schema.equals(SCHEMA):
+            if data[: len(_HEAD)] != _HEAD and not reader.schema.equals(SCHEMA):
                 raise QuarantineError(Reason.RECORD, "another Arrow schema")
             batch = reader.read_next_batch()
             batch.validate(full=True)
@@ -176,7 +200,7 @@ def decode_readings(data: bytes) -> Readings:
             raise QuarantineError(Reason.RECORD, f"nulls in {name}")
     readings = Readings(
         sensor=_words(sensor),
-        ts_us=ts.view(pa.int64()).to_numpy(),
+        ts_us=ts.to_numpy().view(np.int64),
         value=value.to_numpy(),
         quality=quality.to_numpy(),
         flags=flags.to_numpy(),
@@ -191,15 +215,25 @@ def _words(column: pa.DictionaryArray) -> Words:
     dictionary = column.dictionary
     if dictionary.null_count:
         raise QuarantineError(Reason.RECORD, "a null in a dictionary")
-    words: list[Any] = dictionary.to_pylist()
     indices = column.indices
     index: NDArray[np.int32] = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
     if index.size:
         # After fill_null a written -1 and a null look alike, so look for the written one before.
         lowest = int(index.min()) if not indices.null_count else _lowest_written(indices)
-        if lowest < 0 or int(index.max()) >= len(words):
+        if lowest < 0 or int(index.max()) >= len(dictionary):
             raise QuarantineError(Reason.RECORD, "a dictionary index out of range")
-    return Words(index, words)
+    return Words(index, _as_it_lies(dictionary))
+
+
+def _as_it_lies(strings: pa.StringArray) -> Utf8:
+    """Validated strings without nulls, their bytes where they are. What is empty may have no buffers at all."""
+    _, offsets, data = strings.buffers()
+    if not len(strings):
+        return _NO_WORDS
+    return Utf8(
+        np.frombuffer(data, np.uint8) if data else _NO_WORDS.data,
+        np.frombuffer(offsets, np.int32, len(strings) + 1, strings.offset * 4),
+    )
 
 
 def _lowest_written(indices: pa.Int32Array) -> int:

@@ -12,9 +12,9 @@ import msgspec
 
 from ingest.contract.errors import QuarantineError
 from ingest.contract.readings import Quality
+from ingest.contract.times import TimeUnit, many_to_us
+from ingest.contract.values import MAX_UNIT, quality_of
 from ingest.decoders.base import Decoded
-from ingest.decoders.times import TimeUnit, many_to_us
-from ingest.decoders.values import MAX_UNIT, quality_of
 
 _GOOD = int(Quality.GOOD)
 _NONE = type(None)

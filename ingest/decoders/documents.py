@@ -14,11 +14,11 @@ import numpy as np
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
+from ingest.contract.times import TimeUnit, time_of
+from ingest.contract.values import quality_of, rate_of, samples_of, unit_of, value_of
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected, Waveform
 from ingest.decoders.columns import Columns, Keys, fill_numbers
 from ingest.decoders.pointers import MISSING, Path, find, path_of
-from ingest.decoders.times import TimeUnit, time_of
-from ingest.decoders.values import quality_of, rate_of, samples_of, unit_of, value_of
 
 _IN_DETAIL = 64
 _MAX_ID = 2**63

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
+from ingest.contract.times import to_us
+from ingest.contract.values import value_of
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected
 from ingest.decoders.name_templates import split_template
-from ingest.decoders.times import to_us
-from ingest.decoders.values import value_of
 
 _BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0) | dict.fromkeys(
     ("f", "F", "false", "False", "FALSE"), 0.0

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
-from ingest.decoders.times import to_us
-from ingest.decoders.values import samples_of, value_of
+from ingest.contract.times import to_us
+from ingest.contract.values import samples_of, value_of
 
 # Built-in types (Part 6, 5.1.2).
 _INT64, _UINT64 = 8, 9

@@ -7,8 +7,8 @@ from math import isfinite, nan
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
+from ingest.contract.values import MAX_TEXT
 from ingest.decoders.base import Decoded, Messages, Rejected
-from ingest.decoders.values import MAX_TEXT
 
 _WORDS = {"true": 1.0, "false": 0.0, "on": 1.0, "off": 0.0}
 # float() would take "nan", "1_000" and thousands of digits; a number here is short and has none of these.

@@ -24,10 +24,10 @@ from msgspec import UNSET, UnsetType
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
+from ingest.contract.values import unit_of, value_of
 from ingest.decoders.base import Decoded, Drop, Dropped, Messages, Rejected
 from ingest.decoders.jsontext import parse_json
 from ingest.decoders.senml_usual import is_version, time_us, usual_burst
-from ingest.decoders.values import unit_of, value_of
 
 _MAX_DEPTH = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*").fullmatch

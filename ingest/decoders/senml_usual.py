@@ -14,9 +14,9 @@ from msgspec import UNSET, UnsetType
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
+from ingest.contract.times import many_to_us
+from ingest.contract.values import MAX_UNIT
 from ingest.decoders.base import Decoded
-from ingest.decoders.times import many_to_us
-from ingest.decoders.values import MAX_UNIT
 
 _RELATIVE_S = 2**28
 _BEYOND_S = 1e10  # 2200-01-01 is 7.26e9

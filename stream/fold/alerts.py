@@ -1,6 +1,7 @@
 """Alerts: pending → firing → resolved, per sensor and rule, in event time.
 
 Silence never resolves: only a reading inside the limits does, or, for on-change sensors whose last value holds, time.
+An episode goes on over backlog too, but people are not told of it before the sensor has caught up (`backlog.py`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,17 @@ class Phase(IntEnum):
 
 _NONE, _PENDING, _FIRING, _RESOLVED = (int(phase) for phase in Phase)
 
-EPISODE = np.dtype([("phase", np.int64), ("since_us", np.int64), ("inside_us", np.int64)])
-"""State per sensor and rule. inside_us: since when the signal is back inside; 0: it is not."""
+EPISODE = np.dtype(
+    [
+        ("phase", np.int16),
+        ("told", np.int16),  # the phase that people were told last; NONE: they know nothing of it
+        ("behind", np.int32),  # 1: the newest reading that it was held against was backlog
+        ("since_us", np.int64),
+        ("inside_us", np.int64),  # since when the signal is back inside; 0: it is not
+        ("peak", np.float64),  # the highest score in it
+    ]
+)
+"""State per sensor and rule."""
 
 RULE = np.dtype(
     [
@@ -48,8 +58,10 @@ EVENT = np.dtype(
         ("slot", np.int64),
         ("rule", np.int64),
         ("phase", np.int64),
+        ("follows", np.int64),  # SAY, MISSED, or both
         ("at_us", np.int64),
         ("since_us", np.int64),
+        ("peak", np.float64),
         ("value", np.float64),
         ("score", np.float64),
         ("scored_by", np.int64),
@@ -57,6 +69,11 @@ EVENT = np.dtype(
         ("high", np.float64),
     ]
 )
+
+SAY = 1
+"""People are told of the phase."""
+MISSED = 2
+"""It fired and is over, and nobody was told."""
 
 
 @kernel
@@ -91,14 +108,41 @@ def advance(episode: Any, rule: Any, at_us: int, outside: bool, inside: bool) ->
 
 
 @kernel
+def step(episode: Any, rule: Any, at_us: int, x: float, score: float, caught_up: bool) -> int:
+    """Move one episode on by a signal x; what follows: 0, SAY, MISSED, or both. caught_up: people may be told."""
+    before = episode["phase"]
+    changed = advance(episode, rule, at_us, x >= rule["limit"], x < rule["clear"])
+    if before == _NONE:
+        if changed == _NONE:
+            return 0
+        episode["told"] = _NONE
+        episode["peak"] = score
+    elif score > episode["peak"]:
+        episode["peak"] = score
+    if changed == _RESOLVED:
+        follows = SAY if episode["told"] != _NONE else 0
+        return follows | MISSED if before == _FIRING and episode["told"] != _FIRING else follows
+    return tell(episode, caught_up)
+
+
+@kernel
+def tell(episode: Any, caught_up: bool) -> int:
+    """SAY if people may be told what they do not know yet, else 0."""
+    if not caught_up or episode["told"] == episode["phase"]:
+        return 0
+    episode["told"] = episode["phase"]
+    return SAY
+
+
+@kernel
 def _emit(
     events: Any,
     n: int,
     slot: int,
     rule: int,
-    phase: int,
+    follows: int,
+    episode: Any,
     at_us: int,
-    since_us: int,
     value: float,
     score: float,
     by: int,
@@ -110,9 +154,11 @@ def _emit(
     event["high"] = high
     event["slot"] = slot
     event["rule"] = rule
-    event["phase"] = phase
+    event["phase"] = _RESOLVED if episode["phase"] == _NONE else episode["phase"]
+    event["follows"] = follows
     event["at_us"] = at_us
-    event["since_us"] = since_us
+    event["since_us"] = episode["since_us"]
+    event["peak"] = episode["peak"]
     event["value"] = value
     event["score"] = score
     event["scored_by"] = by
@@ -128,6 +174,7 @@ def judge_rows(
     ts_us: NDArray[np.int64],
     value: NDArray[np.float64],
     verdict: NDArray[np.uint8],
+    backlog: NDArray[np.bool_],
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
@@ -148,16 +195,17 @@ def judge_rows(
                 break
             x = rule["sign"] * (score[i] if rule["on_score"] != 0 else value[i])
             episode = episodes[at, r]
-            changed = advance(episode, rule, ts_us[i], x >= rule["limit"], x < rule["clear"])
-            if changed != _NONE:
+            follows = step(episode, rule, ts_us[i], x, score[i], not backlog[i])
+            episode["behind"] = episode["phase"] != _NONE and backlog[i]
+            if follows != 0:
                 n = _emit(
                     events,
                     n,
                     at,
                     r,
-                    changed,
+                    follows,
+                    episode,
                     ts_us[i],
-                    episode["since_us"],
                     value[i],
                     score[i],
                     scored_by[i],
@@ -168,19 +216,31 @@ def judge_rows(
 
 
 @kernel
-def judge_held(
-    episodes: Any, rules: Any, class_of: NDArray[np.int32], limits: Any, sensors: Any, now_us: int, events: Any
+def judge_open(
+    episodes: Any,
+    rules: Any,
+    class_of: NDArray[np.int32],
+    limits: Any,
+    sensors: Any,
+    slots: NDArray[np.intp],
+    now_us: int,
+    backlog_us: int,
+    events: Any,
 ) -> int:
-    """Time passed: go on with open episodes of on-change sensors whose value holds. events: at least open episodes."""
+    """Time passed: go on with open episodes. Returns how many events were written.
+
+    Those of on-change sensors whose value holds move on. Who has been silent for `backlog_us` after a backlog has
+    caught up: nothing newer is known. slots: those with open episodes; events: at least as many as these.
+    """
     n = 0
-    for at in range(class_of.size):
+    for i in range(slots.size):
+        at = slots[i]
         limit = limits[class_of[at]]
         row = sensors[at]
-        if row["on_change"] == 0 or row["holds"] == 0:
-            continue
         idle_us = max(0, now_us - row["last_now_us"])
-        if idle_us == 0 or idle_us > limit["staleness_us"]:
+        if idle_us == 0:
             continue
+        holds = row["on_change"] != 0 and row["holds"] != 0 and idle_us <= limit["staleness_us"]
         for r in range(rules.shape[1]):
             rule = rules[class_of[at], r]
             episode = episodes[at, r]
@@ -188,18 +248,23 @@ def judge_held(
                 break
             if episode["phase"] == _NONE:
                 continue
-            x = rule["sign"] * (row["score"] if rule["on_score"] != 0 else row["last_value"])
-            at_us = row["last_us"] + idle_us
-            changed = advance(episode, rule, at_us, x >= rule["limit"], x < rule["clear"])
-            if changed != _NONE:
+            caught_up = episode["behind"] == 0 or idle_us >= backlog_us
+            at_us = row["last_us"]
+            if holds:
+                at_us += idle_us
+                x = rule["sign"] * (row["score"] if rule["on_score"] != 0 else row["last_value"])
+                follows = step(episode, rule, at_us, x, row["score"], caught_up)
+            else:
+                follows = tell(episode, caught_up)
+            if follows != 0:
                 n = _emit(
                     events,
                     n,
                     at,
                     r,
-                    changed,
+                    follows,
+                    episode,
                     at_us,
-                    episode["since_us"],
                     row["last_value"],
                     row["score"],
                     row["scored_by"],

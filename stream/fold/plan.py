@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import ClassTable, Reporting
-from ingest.contract.panes import pane_ring
+from ingest.contract.panes import pane_levels
 from ingest.contract.registry import Registry
 from models.base import Model
 from stream.fold.alerts import RULE
@@ -60,7 +60,8 @@ class Plan:
     """Everything the fold needs to know of the settings.
 
     limits: LIMITS, shape (classes,). rules: by class. rule_rows: RULE, shape (classes, most rules of a class).
-    width_us, panes: the ring of panes.
+    levels: of panes, the finest first: (width in µs, first place, count), shape (levels, 3). panes: of a sensor.
+    quantiles_us: windows with quantiles, by class, shape (classes, most of a class); 0 where there is none.
     """
 
     classes: ClassTable
@@ -68,10 +69,12 @@ class Plan:
     models: tuple[UsedModel, ...]
     rules: tuple[tuple[Rule, ...], ...]
     rule_rows: NDArray[Any]
-    width_us: int
+    levels: NDArray[np.int64]
     panes: int
+    quantiles_us: NDArray[np.int64]
     max_sensors: int
     future_us: int
+    backlog_us: int
     definitions: Definitions
     registry: Registry[Model]
     """Where models come from, for a plan of other definitions."""
@@ -93,7 +96,7 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
-    width_us, panes = pane_ring({window for one in classes for window in one.windows})
+    levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
     for index, of_class in enumerate(rules):
@@ -108,13 +111,23 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
             for one, of_class in zip(classes, rules, strict=True)
         ),
         rule_rows=rule_rows,
-        width_us=width_us,
-        panes=panes,
+        levels=levels,
+        panes=int(levels[:, 2].sum()),
+        quantiles_us=_quantiles_us(classes),
         max_sensors=definitions.max_sensors,
         future_us=definitions.future_us,
+        backlog_us=definitions.backlog_us,
         definitions=definitions,
         registry=models,
     )
+
+
+def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:
+    asked = [one.quantiles if one.kind.numeric else [] for one in classes]
+    windows_us = np.zeros((len(classes), max(map(len, asked))), np.int64)
+    for index, of_class in enumerate(asked):
+        windows_us[index, : len(of_class)] = of_class
+    return windows_us
 
 
 def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:

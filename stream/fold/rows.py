@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import kernel
+from models.compiled import borrowing_kernel
 from stream.fold.gate import BAD_QUALITY, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, judge
-from stream.fold.windows import add_sample, hold
+from stream.fold.windows import add_sample, floor_of, hold
 
 SENSOR = np.dtype(
     [
@@ -20,6 +20,7 @@ SENSOR = np.dtype(
         ("last_us", np.int64),  # newest folded reading
         ("last_value", np.float64),
         ("last_now_us", np.int64),  # the partition's clock when it came
+        ("changed_us", np.int64),  # since when folded readings have had this value
         ("on_change", np.int64),  # 1: it sends when its value changes
         ("holds", np.int64),  # on-change: the last value is still in force
         ("score", np.float64),
@@ -33,13 +34,40 @@ SENSOR = np.dtype(
 )
 
 
-@kernel
+_AHEAD = 32
+
+
+@borrowing_kernel
+def fetch(
+    sensors: Any,
+    panes: Any,
+    levels: NDArray[np.int64],
+    slot: NDArray[np.int32],
+    ts_us: NDArray[np.int64],
+    verdict: NDArray[np.uint8],
+    begin: int,
+    end: int,
+) -> None:
+    """Read a little of what the next rows will need: many waits for memory at once instead of one by one.
+
+    The verdicts written are none yet; they are there so that the compiler does not leave out the reading.
+    """
+    for i in range(begin, end):
+        at = slot[i]
+        if at >= 0:
+            row = sensors[at]
+            pane = panes[at, ts_us[i] // levels[0, 0] % levels[0, 2]]
+            seen = row["shown_us"] ^ row["scored_by"] ^ row["ring"][2] ^ row["ring"][10] ^ pane["id"] ^ pane["last_us"]
+            verdict[i] = seen & 1
+
+
+@borrowing_kernel
 def fold_rows(
     sensors: Any,
     panes: Any,
     class_of: NDArray[np.int32],
     limits: Any,
-    width_us: int,
+    levels: NDArray[np.int64],
     now_us: int,
     latest_us: int,
     slot: NDArray[np.int32],
@@ -56,6 +84,8 @@ def fold_rows(
     Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it.
     """
     for i in range(slot.size):
+        if i % _AHEAD == 0:
+            fetch(sensors, panes, levels, slot, ts_us, verdict, i, min(i + _AHEAD, slot.size))
         at = slot[i]
         if at < 0:
             verdict[i] = OVER_BUDGET
@@ -71,22 +101,27 @@ def fold_rows(
                 weight = 0.0
                 if in_order and row["holds"] != 0:
                     hold(
-                        panes[at],
-                        width_us,
+                        panes,
+                        at,
+                        levels,
                         row["last_us"],
                         min(t, row["last_us"] + limit["staleness_us"]),
                         row["last_value"],
                     )
-            if not add_sample(panes[at], width_us, t, x, weight, in_order):
+            if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
+                found = LATE  # no window reaches back so far
+            elif not add_sample(panes, at, levels, t, x, weight):
                 found = LATE
             elif in_order:
+                if row["last_us"] == 0 or x != row["last_value"]:
+                    row["changed_us"] = t
                 row["last_us"] = t
                 row["last_value"] = x
                 row["last_now_us"] = now_us
                 row["holds"] = row["on_change"]
         elif found == BAD_QUALITY and row["holds"] != 0 and t > row["last_us"]:
             # The value held until its source said that it cannot be trusted.
-            hold(panes[at], width_us, row["last_us"], min(t, row["last_us"] + limit["staleness_us"]), row["last_value"])
+            hold(panes, at, levels, row["last_us"], min(t, row["last_us"] + limit["staleness_us"]), row["last_value"])
             row["holds"] = 0
         verdict[i] = found
         if t > row["shown_us"] and t <= latest_us:
@@ -97,7 +132,7 @@ def fold_rows(
             row["shown_text"] = is_text[i]
 
 
-@kernel
+@borrowing_kernel
 def keep_scores(
     sensors: Any,
     slot: NDArray[np.int32],

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.fold.alerts import EPISODE
+from stream.fold.backlog import OverAndDone
+from stream.fold.clock import Clock
 from stream.fold.gate import Verdict
 from stream.fold.plan import Plan
+from stream.fold.quantiles import Sketches
 from stream.fold.rows import SENSOR
 from stream.fold.slots import SlotTable
 from stream.fold.windows import NO_PANE, PANE
@@ -22,7 +25,7 @@ _FIRST_SLOTS = 64
 class Frozen:
     """A copy of a state at one offset. Everything that is state is here: two states are equal iff these are.
 
-    arrays: by name, as many rows as there are names. scalars: what JSON can hold.
+    arrays: by name, as many rows as there are names, but of sketches as many as are used. scalars: what JSON can hold.
     """
 
     next_offset: int
@@ -40,22 +43,41 @@ class LayoutError(Exception):
 class PartitionState:
     """Struct of arrays."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.now_us = 0
-        """The partition's clock: the latest arrival time."""
+    def __init__(self, plan: Plan, slots: int = _FIRST_SLOTS) -> None:
+        """slots: rows to begin with."""
+        self.clock = Clock()
+        self.over = OverAndDone()
+        """Alert episodes that were over when they were learned of."""
+        self.alive_us = 0
+        """For how long the log has gone on: see `forgetting.py`."""
         self.next_offset = 0
         self.slots = SlotTable()
         self.texts: dict[int, str] = {}
         """The newest reading's text by slot, where it has one: enum and text sensors."""
         self.counts = np.zeros(len(Verdict), np.int64)
         """Readings by verdict."""
-        self.class_of = np.zeros(_FIRST_SLOTS, np.int32)
-        self.sensors = np.zeros(_FIRST_SLOTS, SENSOR)
-        self.panes = np.zeros((_FIRST_SLOTS, plan.panes), PANE)
+        self.class_of = np.zeros(slots, np.int32)
+        self.heard_us = np.zeros(slots, np.int64)
+        """`alive_us` when the latest reading of each came."""
+        self.sensors = np.zeros(slots, SENSOR)
+        self.panes = np.zeros((slots, plan.panes), PANE)
         self.panes["id"] = NO_PANE
-        self.episodes = np.zeros((_FIRST_SLOTS, plan.rule_rows.shape[1]), EPISODE)
-        self.banks = [np.zeros(_FIRST_SLOTS, used.model.state) for used in plan.models]
+        self.episodes = np.zeros((slots, plan.rule_rows.shape[1]), EPISODE)
+        self.banks = [np.zeros(slots, used.model.state) for used in plan.models]
         self._bank_names = [used.name for used in plan.models]
+        self.sketches = Sketches(plan.quantiles_us, slots)
+
+    @property
+    def now_us(self) -> int:
+        """The partition's clock."""
+        return self.clock.now_us
+
+    def hear(self, at_us: int) -> None:
+        """Move the clock. Where it goes back, nothing stays that came after it."""
+        before_us, self.clock = self.clock.now_us, self.clock.heard(at_us)
+        if self.now_us < before_us:
+            np.minimum(self.sensors["last_now_us"], self.now_us, out=self.sensors["last_now_us"])
+            self.over.went_back(self.now_us)
 
     @property
     def names(self) -> list[str]:
@@ -65,29 +87,52 @@ class PartitionState:
     def grow(self) -> None:
         """Twice as many slots."""
         self.class_of = _doubled(self.class_of)
+        self.heard_us = _doubled(self.heard_us)
         self.sensors = _doubled(self.sensors)
         fresh = self.panes.shape[0]
         self.panes = _doubled(self.panes)
         self.panes["id"][fresh:] = NO_PANE
         self.episodes = _doubled(self.episodes)
         self.banks = [_doubled(rows) for rows in self.banks]
+        self.sketches.grow()
 
     def clear(self, slot: int) -> None:
         """Make a row as if no sensor had ever had it."""
         for array in self._arrays().values():
             array[slot] = np.zeros((), array.dtype)
         self.panes["id"][slot] = NO_PANE
+        self.sketches.free(slot)
         self.texts.pop(slot, None)
+
+    def retire(self, slot: int) -> None:
+        """A sensor is gone: its slot is free."""
+        self.clear(slot)
+        self.slots.free(slot)
+
+    def row(self, slot: int) -> dict[str, NDArray[Any]]:
+        """A copy of a sensor's row of each array, by name: each of one row."""
+        return {name: array[slot : slot + 1].copy() for name, array in self._arrays().items()}
+
+    def put(self, slot: int, rows: dict[str, NDArray[Any]]) -> None:
+        """Give a sensor these rows; what is not among them stays, but quantiles begin anew in another class."""
+        arrays, before = self._arrays(), int(self.class_of[slot])
+        for name, row in rows.items():
+            arrays[name][slot] = row[0]
+        class_index = int(self.class_of[slot])
+        if class_index != before:
+            self.sketches.free(slot)
+        self.sketches.give(slot, class_index, self.sensors[slot])
 
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        return sum(array.nbytes for array in self._arrays().values())
+        return sum(array.nbytes for array in self._arrays().values()) + self.sketches.nbytes()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """All that has a row per slot, by name."""
         banks = {f"bank.{name}": rows for name, rows in zip(self._bank_names, self.banks, strict=True)}
         return {
             "class_of": self.class_of,
+            "heard_us": self.heard_us,
             "sensors": self.sensors,
             "panes": self.panes,
             "episodes": self.episodes,
@@ -102,25 +147,31 @@ class PartitionState:
             self.now_us,
             list(self.names),
             dict(self.texts),
-            {"counts": self.counts.tolist()},
-            {name: array[:rows].copy() for name, array in self._arrays().items()},
+            {
+                "counts": self.counts.tolist(),
+                "alive_us": self.alive_us,
+                "clock": {**self.clock._asdict(), "against": list(self.clock.against or ())},
+                "over": self.over.frozen(),
+            },
+            {name: array[:rows].copy() for name, array in self._arrays().items()} | self.sketches.frozen(rows),
         )
 
     @classmethod
     def thaw(cls, plan: Plan, frozen: Frozen) -> PartitionState:
         """The state that was frozen under this plan. Raises LayoutError where it does not fit the plan."""
-        state = cls(plan)
         rows = len(frozen.names)
-        while state.class_of.size < rows:
-            state.grow()
+        # As large as it would have grown to.
+        state = cls(plan, max(_FIRST_SLOTS, 1 << (rows - 1).bit_length()))
         own = state._arrays()
-        if own.keys() != frozen.arrays.keys():
+        if own.keys() | state.sketches.frozen(0).keys() != frozen.arrays.keys():
             raise LayoutError(f"has arrays {sorted(frozen.arrays)}, not {sorted(own)}")
         for name, array in own.items():
             found = frozen.arrays[name]
             if found.dtype != array.dtype or found.shape != (rows, *array.shape[1:]):
                 raise LayoutError(f"{name} is {found.shape} of {found.dtype}")
             array[:rows] = found
+        if wrong := state.sketches.thaw(frozen.arrays, rows):
+            raise LayoutError(wrong)
         class_of = state.class_of[:rows]
         if rows and not 0 <= int(class_of.min()) <= int(class_of.max()) < len(plan.classes):
             raise LayoutError("a class that there is not")
@@ -132,7 +183,11 @@ class PartitionState:
         if len(state.slots) != sum(name != "" for name in frozen.names):
             raise LayoutError("a sensor has two slots")
         state.texts = dict(frozen.texts)
-        state.now_us, state.next_offset = frozen.now_us, frozen.next_offset
+        clock = frozen.scalars["clock"]
+        state.clock = Clock(**{**clock, "against": tuple(clock["against"]) or None})
+        state.over = OverAndDone(frozen.scalars["over"])
+        state.alive_us = int(frozen.scalars["alive_us"])
+        state.next_offset = frozen.next_offset
         return state
 
     def digest_parts(self) -> list[bytes]:

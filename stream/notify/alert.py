@@ -18,6 +18,7 @@ from ingest.contract.wire import SCHEMA_MAJOR
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PHASE = re.compile(r"[a-z]{1,32}")
+_LARGEST = 2**63
 
 
 class AlertRecord(NamedTuple):
@@ -32,7 +33,10 @@ class AlertRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which worker's word it is. partition: of the readings; group: the worker's, where the record has it."""
+    """Which worker's word it is. partition: of the readings; group: the worker's, where the record has it.
+
+    generation: the fence of the partition's owner, of 64 bits at the most.
+    """
 
     group: str
     partition: int
@@ -48,6 +52,7 @@ class Alert(msgspec.Struct, frozen=True):
     at_us: int
     since_us: int
     rule: str | None = None
+    revision: str | None = None
     severity: str = "warning"
     labels: dict[str, Any] = {}
     value: float | None = None
@@ -67,8 +72,11 @@ class Alert(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(Alert)
 
 
-def read_alert(record: AlertRecord) -> tuple[Alert, Origin]:
-    """Raises QuarantineError for what is no alert, IncompatibleError for one of a newer version."""
+def read_origin(record: AlertRecord) -> tuple[str, Origin]:
+    """(kind of the record, whose word it is).
+
+    Raises QuarantineError for what cannot be one, IncompatibleError for one of a newer version.
+    """
     found = {name: value for name, value in record.headers if value is not None}
     try:
         major = int(found["schema"].partition(b".")[0])
@@ -77,29 +85,49 @@ def read_alert(record: AlertRecord) -> tuple[Alert, Origin]:
                 f"an alert of schema version {found['schema'].decode(errors='replace')[:20]}, this program reads up to "
                 f"{SCHEMA_MAJOR}.x: upgrade it (nothing was skipped; it goes on from here)"
             )
-        if found["kind"] != b"alert":
-            raise QuarantineError(Reason.RECORD, "a record of another kind")
+        kind = found["kind"].decode("ascii")
         origin = Origin(found.get("group", b"").decode("ascii"), int(found["partition"]), int(found["generation"]))
     except (KeyError, ValueError) as error:
         raise QuarantineError(Reason.RECORD, f"headers: {error}") from error
+    if not all(-_LARGEST <= number < _LARGEST for number in (origin.partition, origin.generation)):
+        raise QuarantineError(Reason.RECORD, "headers: a partition or generation of more than 64 bits")
+    return kind, origin
+
+
+def read_alert(record: AlertRecord) -> tuple[Alert, Origin]:
+    """Raises QuarantineError for what is no alert, IncompatibleError for one of a newer version."""
+    kind, origin = read_origin(record)
+    if kind != "alert":
+        raise QuarantineError(Reason.RECORD, "a record of another kind")
     try:
         alert = _decoder.decode(record.value or b"")
-        # It becomes a header and a metric's or log's word.
-        if not _ID.fullmatch(alert.id) or not _PHASE.fullmatch(alert.phase):
-            raise QuarantineError(Reason.RECORD, "an id or phase that cannot be one")
-        if not all(MIN_TS_US <= one < MAX_TS_US for one in (alert.at_us, alert.since_us)):
-            raise QuarantineError(Reason.TIMESTAMP, "a time before 1990 or after 2200")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise QuarantineError(Reason.RECORD, f"value: {error}") from error
+    check_words(alert.id, alert.phase)
+    check_times(alert.at_us, alert.since_us)
     return alert, origin
 
 
-def _time(at_us: int) -> datetime:
+def check_words(alert: str, phase: str) -> None:
+    """They become a header and a metric's or log's word. Raises QuarantineError."""
+    if not _ID.fullmatch(alert) or not _PHASE.fullmatch(phase):
+        raise QuarantineError(Reason.RECORD, "an id or phase that cannot be one")
+
+
+def check_times(*times_us: int) -> None:
+    """Raises QuarantineError for one that cannot be shown."""
+    if not all(MIN_TS_US <= one < MAX_TS_US for one in times_us):
+        raise QuarantineError(Reason.TIMESTAMP, "a time before 1990 or after 2200")
+
+
+def moment(at_us: int) -> datetime:
+    """µs since 1970 as a time in UTC."""
     return _EPOCH + timedelta(microseconds=at_us)
 
 
-def _iso(at_us: int) -> str:
-    return _time(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(at_us: int) -> str:
+    """As text, to the millisecond."""
+    return moment(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
@@ -117,9 +145,9 @@ def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
         "rule": alert.rule,
         "severity": alert.severity,
         "phase": alert.phase,
-        "since": _iso(alert.since_us),
-        "at": _iso(alert.at_us),
-        "local_time": _time(alert.at_us).astimezone(zone).isoformat(timespec="milliseconds"),
+        "since": iso(alert.since_us),
+        "at": iso(alert.at_us),
+        "local_time": moment(alert.at_us).astimezone(zone).isoformat(timespec="milliseconds"),
         "links": {name: url.replace("{sensor}", quote(alert.sensor, safe="")) for name, url in links.items()},
     }
-    return msgspec.json.encode({"type": f"alert.{alert.phase}", "timestamp": _iso(alert.at_us), "data": data})
+    return msgspec.json.encode({"type": f"alert.{alert.phase}", "timestamp": iso(alert.at_us), "data": data})

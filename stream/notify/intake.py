@@ -15,6 +15,7 @@ from enum import StrEnum
 from ingest.contract.errors import QuarantineError
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings
 from stream.notify.alert import Alert, AlertRecord, Origin, message, read_alert
+from stream.notify.digest import DIGEST, AlertDigest, digest_message, is_digest, read_digest
 from stream.notify.outbox import Outbox
 
 GENERATION_MEMORY_US = 3_600 * 1_000_000
@@ -81,7 +82,7 @@ class Intake:
         if record.value is None:
             return  # a tombstone: compaction's, not ours
         try:
-            alert, origin = read_alert(record)
+            alert, origin = read_digest(record) if is_digest(record) else read_alert(record)
         except QuarantineError as error:
             drop(Drop.UNREADABLE, error.detail)
             return
@@ -110,13 +111,25 @@ class Intake:
         return None
 
     def _queue(
-        self, alert: Alert, seen: set[str], record: AlertRecord, now_us: int, rows: dict[str, int], taken: Taken
+        self,
+        alert: Alert | AlertDigest,
+        seen: set[str],
+        record: AlertRecord,
+        now_us: int,
+        rows: dict[str, int],
+        taken: Taken,
     ) -> None:
-        body: bytes | None = None
+        zone = self._settings.zone_of(alert.sensor)
+        body = message(alert, zone, self._settings.links) if isinstance(alert, Alert) else b""
         # Nothing seen of it at all: its beginning is older than our memory, or was compacted away.
         never_fired = alert.phase == "resolved" and bool(seen) and "firing" not in seen
         for webhook in self._webhooks:
-            if not webhook.wants(alert.sensor, alert.severity, alert.phase):
+            if isinstance(alert, AlertDigest):
+                wanted = [one for one in alert.worst if webhook.wants(one.sensor, one.severity, DIGEST)]
+                if not wanted:
+                    continue
+                body = digest_message(alert, wanted, zone)
+            elif not webhook.wants(alert.sensor, alert.severity, alert.phase):
                 continue
             if never_fired and ("pending" not in webhook.phases or "pending" not in seen):
                 taken.dropped[Drop.NEVER_FIRED] += 1
@@ -125,7 +138,6 @@ class Intake:
                 taken.dropped[Drop.OVERFLOW] += 1
                 taken.remarks.append((Drop.OVERFLOW, record.partition, record.offset, webhook.name))
                 continue
-            body = body or message(alert, self._settings.zone_of(alert.sensor), self._settings.links)
             self._outbox.put(webhook.name, alert.id, alert.phase, alert.sensor, body, record.at_us, now_us)
             rows[webhook.name] = rows.get(webhook.name, 0) + 1
             taken.queued[webhook.name] += 1

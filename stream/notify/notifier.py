@@ -17,8 +17,8 @@ from ingest.contract.clock import Clock
 from ingest.contract.errors import ReconnectError
 from ingest.contract.kafka_client import Backoff
 from ingest.contract.notifier_settings import NotifierSettings
+from stream.consumer import Bounds, LogConsumer, OutOfRangeError
 from stream.notify.alert import AlertRecord
-from stream.notify.alerts_log import AlertsBounds, AlertsLog, OutOfRangeError
 from stream.notify.disk import Disk
 from stream.notify.intake import SEEN_MEMORY_US, Intake
 from stream.notify.notifier_events import NotifierEvents
@@ -38,7 +38,7 @@ class Notifier:
     def __init__(
         self,
         settings: NotifierSettings,
-        log: AlertsLog,
+        log: LogConsumer,
         outbox: Outbox,
         disk: Disk,
         intake: Intake,
@@ -98,7 +98,7 @@ class Notifier:
                 # Noted before anything is read: a new group that ends here does not begin at a later end next time.
                 await self._disk.run(lambda: self._outbox.move(partition, begin))  # noqa: B023  # awaited here
                 if begin != bounds.committed:
-                    await self._log.commit({partition: begin})
+                    await self._log.commit({partition: (begin, "")})
                 self._log.resume_at(partition, begin)
             except ReconnectError as error:
                 retry_in_s = backoff.next_s()
@@ -110,7 +110,7 @@ class Notifier:
                 self._restoring.pop(partition, None)
                 return
 
-    def _place(self, partition: int, bounds: AlertsBounds, position: int | None) -> int:
+    def _place(self, partition: int, bounds: Bounds, position: int | None) -> int:
         """Where to read on: the outbox may know more than was committed, and another notifier more than the outbox."""
         known = [one for one in (bounds.committed, position) if one is not None]
         if not known:
@@ -148,7 +148,12 @@ class Notifier:
             await asyncio.sleep(1.0)
             return
         async with self._turn:
-            records = [one for one in found if one.offset >= self._next.get(one.partition, one.offset + 1)]
+            records = [
+                AlertRecord(partition, one.offset, one.timestamp_ms * 1000, one.headers, one.value)
+                for partition, of_partition in found.items()
+                for one in of_partition
+                if one.offset >= self._next.get(partition, one.offset + 1)
+            ]
             if records:
                 await self._take(records)
         for partition, next_offset in self._next.items():
@@ -164,7 +169,7 @@ class Notifier:
             if sender.name in taken.queued:
                 sender.wake()
         try:
-            await self._log.commit(moved)
+            await self._log.commit({partition: (offset, "") for partition, offset in moved.items()})
         except ReconnectError as error:
             self._events.commit_failed(str(error))
         else:

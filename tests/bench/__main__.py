@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import decoders, gateway_load, gateway_outage, worker
+from tests.bench import decoders, fold, fold_json, fold_state, gateway_load, gateway_outage, worker
 from tests.bench.daemon import REPOSITORY
 from tests.bench.measure import Figure, print_table, write_report
 from tests.bench.turns import Say
@@ -27,6 +27,9 @@ PARTS: dict[str, Callable[[argparse.Namespace, Say], list[Figure]]] = {
     "outage": lambda options, say: gateway_outage.outage(options.outage_s, say),
     "decoders": lambda options, say: decoders.per_reading(options.runs, say),
     "worker": lambda options, say: worker.per_reading(options.runs, say),
+    "fold": lambda options, say: fold.per_reading(options.runs, say),
+    "foreign": lambda options, say: fold_json.per_reading(options.runs, say),
+    "state": lambda options, say: fold_state.state(options.runs, say),
 }
 
 

@@ -111,6 +111,7 @@ def product(
             "MQTT__RECEIVE_MAXIMUM": "65535",
             "KAFKA__BOOTSTRAP": kafka,
             "GATEWAY__STATE_DIR": str(Path(folder) / "state"),
+            "WORKER__STATE_DIR": str(Path(folder) / "state"),
             f"{daemon.upper()}__HTTP": f"127.0.0.1:{port}",
             **(settings or {}),
         }

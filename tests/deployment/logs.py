@@ -20,6 +20,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: dict[str, bytes]
+    timestamp_ms: int = 0
 
 
 async def read_topic(kafka: str, topic: str) -> list[Record]:
@@ -39,7 +40,7 @@ async def read_topic(kafka: str, topic: str) -> list[Record]:
         while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
             for tp, records in (await consumer.getmany(timeout_ms=500)).items():
                 found += [
-                    Record(tp.partition, one.offset, one.key, one.value, dict(one.headers))
+                    Record(tp.partition, one.offset, one.key, one.value, dict(one.headers), one.timestamp)
                     for one in records
                     if one.offset < ends[tp]
                 ]
@@ -88,6 +89,8 @@ async def read_alerts(kafka: str, topic: str) -> list[Alert]:
         assert record.value is not None
         body = msgspec.json.decode(record.value)
         assert record.key == body["id"].encode()
+        if record.headers["kind"] != b"alert":
+            continue
         alerts.append(
             Alert(
                 body["id"],

@@ -53,6 +53,7 @@ class PlantUnderTest:
             "KAFKA__TOPICS__QUARANTINE__NAME": f"{prefix}.quarantine",
             "GATEWAY__HTTP": f"127.0.0.1:{self.gateway_port}",
             "GATEWAY__STATE_DIR": str(directory / "state"),
+            "WORKER__STATE_DIR": str(directory / "state"),
             "WORKER__HTTP": f"127.0.0.1:{self.worker_port}",
             "WORKER__GROUP": f"{prefix}-worker",
             "WORKER__COMMIT_EVERY": "1s",

@@ -238,11 +238,25 @@ def test_rules_fire_when_they_should(tmp_path: Path) -> None:
                     series('millstream_gateway_spool_damaged_bytes_total{instance="gateway:9101"}', "0+0x50 1000+0x50"),
                     series('millstream_gateway_messages_in_flight{instance="gateway:9101",job="gateway"}', "0+0x100"),
                     series('millstream_worker_lag_seconds{instance="worker:9102",partition="0"}', "90+0x100"),
+                    series('millstream_worker_gap_records_total{instance="worker:9102"}', "_x60 7+0x40"),
+                    series('millstream_worker_restores_total{how="rebuild",instance="worker:9102"}', "_x60 1+0x40"),
+                    series('millstream_worker_snapshots_total{instance="worker:9102",outcome="failed"}', "0+1x100"),
+                    series('millstream_worker_records_quarantined_total{instance="worker:9102"}', "_x60 2+0x40"),
                     series('up{job="worker",instance="worker:9102"}', "0+0x100"),
                 ],
                 "alert_rule_test": [
                     _fires("MillstreamDown", {"severity": "critical", "job": "worker", "instance": "worker:9102"}),
                     _fires("MillstreamBehind", {"severity": "warning", "instance": "worker:9102"}),
+                    _fires("MillstreamLogGap", {"severity": "critical", "instance": "worker:9102"}),
+                    _fires(
+                        "MillstreamStateRebuilt",
+                        {"severity": "warning", "instance": "worker:9102", "how": "rebuild"},
+                    ),
+                    _fires(
+                        "MillstreamSnapshotsFail",
+                        {"severity": "warning", "instance": "worker:9102", "outcome": "failed"},
+                    ),
+                    _fires("MillstreamRecordsSetAside", {"severity": "warning", "instance": "worker:9102"}),
                     _fires("MillstreamQuarantine", {"severity": "warning", "route": "r", "reason": "syntax"}),
                     _fires("MillstreamBacklog", {"severity": "warning", "instance": "gateway:9101"}),
                     _fires(
@@ -264,6 +278,11 @@ def test_rules_fire_when_they_should(tmp_path: Path) -> None:
 _SUMMARIES = {
     "MillstreamDown": "worker at worker:9102 does not answer",
     "MillstreamBehind": "worker:9102 is 1m 30s behind",
+    "MillstreamLogGap": "worker:9102: 7 records were deleted before they were read",
+    "MillstreamStateRebuilt": "worker:9102 found no snapshot and rebuilt its state from the log: longer windows and "
+    "models begin anew",
+    "MillstreamSnapshotsFail": "worker:9102 cannot write snapshots: a restart would read more and more of the log again",
+    "MillstreamRecordsSetAside": "worker:9102 set 2 records of the log aside: millstream quarantine ls",
     "MillstreamQuarantine": "more than 1 % of the messages of r cannot be read: syntax",
     "MillstreamBacklog": "gateway:9101 has spooled for 15m 0s: does Kafka take records?",
     "MillstreamSpoolRefuses": "the spool of gateway:9101 takes no more (full); its MQTT broker keeps the messages",

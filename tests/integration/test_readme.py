@@ -40,6 +40,7 @@ def test_the_walk_works_as_written(mosquitto: Mosquitto, kafka: str, tmp_path: P
         "WORKER__GROUP": f"{topic_prefix}-worker",
         "NOTIFIER__GROUP": f"{topic_prefix}-notifier",
         "GATEWAY__STATE_DIR": str(tmp_path / "state"),
+        "WORKER__STATE_DIR": str(tmp_path / "state"),
         "NOTIFIER__STATE_DIR": str(tmp_path / "state"),
         **{f"{part}__HTTP": f"127.0.0.1:{free_port()}" for part in ("GATEWAY", "WORKER", "NOTIFIER")},
     }

@@ -176,7 +176,7 @@ def test_explain_says_where_everything_comes_from(config: Path) -> None:
     assert rows["class"] == ("hot, by **/temp", f"plant.toml:{line_of(config, 'match')} {hot}")
     assert rows["unit"] == ("Cel", f"plant.toml:{line_of(config, 'unit')} {hot}")
     assert rows["range"] == ("0.5 to 90", "tags.csv:2")
-    assert rows["windows"] == ("1m", "default")
+    assert rows["windows"] == ("10s, 1m, 10m, 1h", "default")
     assert rows["model"][0] == "ewma_z"
     assert rows["warm_up"] == ("7", f"plant.toml:{line_of(config, 'models')} {hot}")
     assert rows["alpha"][1] == "default"

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.class_settings import EVERYTHING_ELSE
 from ingest.contract.errors import IncompatibleError, QuarantineError
 from ingest.contract.wire import JSON
 from stream.fold.alerts import Phase
@@ -52,7 +51,7 @@ def cut(log: list[Batch], cuts: list[tuple[int, Encoding, bool]]) -> list[LogRec
         rows = batch.rows
         while True:
             size, encoding, tick = cuts[len(records) % len(cuts)]
-            piece, rows = Batch(batch.arrival_us, rows[:size]), rows[size:]
+            piece, rows = batch._replace(rows=rows[:size]), rows[size:]
             records.append(record_of(len(records), piece, encoding, tick=tick and not piece.rows))
             if not rows:
                 break
@@ -71,6 +70,9 @@ def test_any_split_of_a_log_gives_the_same_bits_and_the_same_alerts(
 
     assert pieces.digest == whole.digest
     assert pieces.transitions == whole.transitions
+    assert pieces.digests == whole.digests
+    assert pieces.late == whole.late
+    assert len(whole.late) == whole.count(Verdict.LATE)
     assert whole.fold.state.counts.sum() == rows_in(log)
 
 
@@ -78,8 +80,8 @@ def test_any_split_of_a_log_gives_the_same_bits_and_the_same_alerts(
 @given(log=ANY_LOG, polls=st.lists(st.integers(1, 7), min_size=1))
 def test_any_grouping_of_records_gives_the_same_bits_and_the_same_alerts(log: list[Batch], polls: list[int]) -> None:
     whole, records = fold_log(PLAN, log), records_of(log)
-    owned, transitions, counted = OwnedPartition(PartitionFold(PLAN, PARTITIONS)), [], 0
-    owned.start_at(0, 0)
+    owned = OwnedPartition(PartitionFold(PLAN, PARTITIONS), live_from=0, fence=1)
+    transitions, counted = [], 0
 
     while records:
         size = polls[len(records) % len(polls)]
@@ -172,6 +174,9 @@ UNREADABLE: dict[str, LogRecord] = {
     "no value": GOOD._replace(value=None),
     "an empty value": GOOD._replace(value=b""),
     "no Arrow": GOOD._replace(value=b"\xff" * 100),
+    "definitions that are readings": with_header("kind", b"config"),
+    "definitions that are JSON": with_header("kind", b"config")._replace(value=b"{}"),
+    "a command that is readings": with_header("kind", b"command"),
     "a torn stream": GOOD._replace(value=(GOOD.value or b"")[:-40]),
     "a path that nobody may have": record_of(
         0, Batch(START_US, (Row("new/1/fine", START_US, 1.0), Row('a"} 1\nx 1', START_US, 1.0)))
@@ -214,16 +219,6 @@ def test_a_record_that_must_not_be_skipped_stops_the_fold_where_it_is(make: Call
 
     assert found.digest == digest
     assert found.fold.state.next_offset == offset
-
-
-@pytest.mark.parametrize("kind", [b"command", b"config"])
-def test_kinds_without_a_meaning_yet_let_time_pass(kind: bytes) -> None:
-    fold = PartitionFold(plan_of(EVERYTHING_ELSE), PARTITIONS)
-
-    assert fold.fold(with_header("kind", kind)).transitions == []
-
-    assert fold.state.now_us == START_US + 9 * S_US
-    assert fold.state.names == []
 
 
 def test_the_partitions_clock_never_goes_back() -> None:

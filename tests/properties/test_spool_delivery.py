@@ -17,7 +17,7 @@ from ingest.contract.failpoints import armed
 from ingest.contract.log_writer import Outgoing
 from ingest.delivery import Delivery, Outcome
 from ingest.spool import Spool, lane, segment
-from tests.unit.ingest.deliveries import AFTER_S, IN_MEMORY, Events, HeldDisk, Kafka
+from tests.unit.ingest.deliveries import AFTER_S, IN_MEMORY, Events, HeldDisk, Kafka, number_of
 from tests.unit.ingest.gateways import StillClock
 
 TOPIC = "readings"
@@ -162,6 +162,15 @@ class DeliveryMachine(RuleBasedStateMachine):
         on_disk = b"".join(path.read_bytes() for path in sorted(self.directory.glob("lanes/*/*.seg")))
         for number in self.safe - in_log:
             assert b"%d:" % number in on_disk
+
+    @invariant()
+    def only_what_comes_off_the_disk_says_when_it_was_sent_and_each_says_it_once(self) -> None:
+        for write in self.kafka.writes:
+            for one in write.records:
+                sent = [value for name, value in one.headers if name == "sent"]
+                assert sent in ([], [b"%d" % self.clock.us])
+                # What says it has waited was told to be safe before, or its sender died.
+                assert not sent or self.crashed or number_of(one) in self.safe
 
     @invariant()
     def one_write_at_a_time_in_a_lane(self) -> None:

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Reporting
+from ingest.contract.panes import level_of
 from ingest.contract.readings import Flag, Quality
 from stream.exposition import SensorPage
+from stream.fold.plan import Plan
+from stream.fold.windows import NO_PANE
 from tests.unit.stream.logs import (
     HOUR_US,
     MINUTE_US,
@@ -33,8 +36,10 @@ from tests.unit.stream.logs import (
 )
 
 WINDOWS_US = (MINUTE_US, 5 * MINUTE_US)
+DEFAULTS_US = (10 * S_US, MINUTE_US, 10 * MINUTE_US, HOUR_US)
 PERIODIC = ClassSettings(name="periodic", match=["**"], windows=["1m", "5m"], models=[], rules=[])
 ON_CHANGE = PERIODIC.model_copy(update={"name": "on-change", "reporting": Reporting.ON_CHANGE})
+SETS = st.sampled_from([WINDOWS_US, DEFAULTS_US, (7 * S_US, MINUTE_US), (13 * S_US, 90 * S_US, 400 * S_US)])
 GAPS_US = (10_000, S_US, 7 * S_US, 100 * S_US, 3 * HOUR_US)
 
 
@@ -42,32 +47,38 @@ class Expected(NamedTuple):
     """Statistics by the plain calculation."""
 
     samples: int
-    mean: float
-    stddev: float
-    min: float
-    max: float
-
-
-UNKNOWN = Expected(0, math.nan, math.nan, math.nan, math.nan)
+    covered: float = 0.0
+    mean: float = math.nan
+    stddev: float = math.nan
+    min: float = math.nan
+    max: float = math.nan
+    first: float = math.nan
+    last: float = math.nan
+    slope: float = math.nan
+    t_deviation: float = math.inf
+    """Standard deviation of the time in seconds: what a slope's error is to be held against."""
 
 
 def assert_equal(found: dict[str, float], expected: Expected, scale: float) -> None:
     assert found["samples"] == expected.samples
-    for name in ("mean", "stddev"):
+    for name in ("covered", "mean", "stddev"):
         assert found[name] == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9 * scale, nan_ok=True), name
-    for name in ("min", "max"):
+    for name in ("min", "max", "first", "last"):
         assert found[name] == pytest.approx(getattr(expected, name), rel=0, abs=0, nan_ok=True), name
+    error = 60e-9 * scale / expected.t_deviation
+    assert found["slope"] == pytest.approx(expected.slope, rel=1e-6, abs=error, nan_ok=True)
+
+
+def begin_of(plan: Plan, window_us: int, until_us: int) -> int:
+    """Where the window begins whose last pane holds `until_us`."""
+    width_us = plan.levels[level_of(plan.levels.tolist(), window_us), 0]
+    return int((until_us // width_us + 1) * width_us - window_us)
 
 
 # --- periodic -----------------------------------------------------------------------------------------------------
 
 
-def pane_start(until_us: int, window_us: int, width_us: int) -> int:
-    """Where the window begins whose last pane holds `until_us`."""
-    return (until_us // width_us + 1) * width_us - window_us
-
-
-def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_us: int, width_us: int) -> Expected:
+def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_us: int, plan: Plan) -> Expected:
     """Mean and so on of the readings in the window that ends with the sensor's own time."""
     ring, kept, last_us, last_arrival_us, clock_us = ReferenceRing(), list[Row](), 0, 0, 0
     for row, arrival_us in zip(rows, arrivals_us, strict=True):
@@ -77,12 +88,19 @@ def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_u
             kept.append(row)
         if order == "in order":
             last_us, last_arrival_us = row.ts_us, clock_us
-    until_us = max(last_us, last_us + max(clock_us, now_us) - last_arrival_us - width_us)
-    start_us = pane_start(until_us, window_us, width_us)
-    values = np.array([row.value for row in kept if start_us <= row.ts_us < start_us + window_us])
-    if not values.size:
-        return UNKNOWN
-    return Expected(values.size, values.mean(), values.std(), values.min(), values.max())
+    until_us = max(last_us, last_us + max(clock_us, now_us) - last_arrival_us - int(plan.levels[0, 0]))
+    start_us = begin_of(plan, window_us, until_us)
+    seen = sorted((row.ts_us, row.value) for row in kept if start_us <= row.ts_us < start_us + window_us)
+    if not seen:
+        return Expected(0)
+    at_s = np.array([at - seen[0][0] for at, _ in seen]) / 1e6
+    values = np.array([value for _, value in seen])
+    after = at_s - at_s.mean()
+    return Expected(
+        len(seen), float(at_s[-1]), values.mean(), values.std(), values.min(), values.max(), values[0], values[-1],
+        60 * float((after * (values - values.mean())).sum() / (after**2).sum()) if len(seen) > 1 else math.nan,
+        at_s.std() if len(seen) > 1 else math.inf,
+    )  # fmt: skip
 
 
 @examples(80)
@@ -94,9 +112,17 @@ def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_u
     offset=st.sampled_from([0.0, 20.0, -1e6]),
     clock_off_us=st.sampled_from([0, -HOUR_US, 2 * MINUTE_US]),
     idle_us=st.sampled_from([0, 4 * S_US, 40 * S_US, 4 * MINUTE_US, HOUR_US]),
+    windows_us=SETS,
 )
 def test_windows_of_periodic_sensors_equal_numpys_answer_over_the_same_readings(
-    seed: int, count: int, gap_us: int, disorder: float, offset: float, clock_off_us: int, idle_us: int
+    seed: int,
+    count: int,
+    gap_us: int,
+    disorder: float,
+    offset: float,
+    clock_off_us: int,
+    idle_us: int,
+    windows_us: tuple[int, ...],
 ) -> None:
     chance = np.random.default_rng(seed)
     ts_us = START_US + np.cumsum(chance.integers(1, 2 * gap_us, count))
@@ -104,46 +130,75 @@ def test_windows_of_periodic_sensors_equal_numpys_answer_over_the_same_readings(
     rows = [Row("a/t", int(at), float(offset + x)) for at, x in zip(ts_us, chance.normal(0, 3, count), strict=True)]
     arrivals_us = [int(at) - clock_off_us for at in np.maximum.accumulate(ts_us)]
     now_us = arrivals_us[-1] + idle_us
-    plan = plan_of(PERIODIC)
+    plan = plan_of(PERIODIC.model_copy(update={"windows": list(windows_us)}))
 
     found = fold_log(plan, [*(Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)), Batch(now_us)])
 
-    for window_us in WINDOWS_US:
-        expected = over_readings(rows, arrivals_us, now_us, window_us, plan.width_us)
+    for window_us in windows_us:
+        expected = over_readings(rows, arrivals_us, now_us, window_us, plan)
         assert_equal(found.statistics("a/t", window_us), expected, scale=3 + abs(offset))
+    assert_nothing_lost(found, [row.ts_us for row in rows], max(windows_us))
+
+
+def assert_nothing_lost(found: Folded, ts_us: list[int], longest_us: int) -> None:
+    """Every folded reading of the longest window is in exactly one pane, and every pane in its place."""
+    panes, levels = found.fold.state.panes[0], found.fold.plan.levels
+    begin_us = begin_of(found.fold.plan, longest_us, int(found.fold.state.sensors[0]["last_us"]))
+    inside = 0
+    for width_us, first, count in levels.tolist():
+        for at, pane in enumerate(panes[first : first + count]):
+            if pane["id"] != NO_PANE:
+                assert pane["id"] % count == at
+                inside += int(pane["samples"]) if pane["id"] * width_us >= begin_us else 0
+                if pane["samples"]:
+                    assert pane["id"] * width_us <= pane["first_us"] <= pane["last_us"] < (pane["id"] + 1) * width_us
+    ring = ReferenceRing()
+    assert inside == sum(ring.see(at) in ("in order", "out of order") and at >= begin_us for at in ts_us)
 
 
 # --- on-change ----------------------------------------------------------------------------------------------------
 
 
-def over_time(rows: list[Row], now_us: int, window_us: int, width_us: int, staleness_us: int) -> Expected:
+def over_time(rows: list[Row], now_us: int, window_us: int, plan: Plan, staleness_us: int) -> Expected:
     """The integral of the step function: a value holds until the next one, bad quality, staleness, or now."""
-    good = [row for row in rows if row.quality != Quality.BAD]
     ends_us = [later.ts_us for _, later in pairwise(rows)] + [now_us]
-    spans = [
-        (row.ts_us, min(end_us, row.ts_us + staleness_us), row.value)
+    start_us = begin_of(plan, window_us, now_us)
+    held = [
+        (max(row.ts_us, start_us) - start_us, min(end_us, row.ts_us + staleness_us) - start_us, row.value)
         for row, end_us in zip(rows, ends_us, strict=True)
-        if row.quality != Quality.BAD
+        if row.quality != Quality.BAD and min(end_us, row.ts_us + staleness_us) > max(row.ts_us, start_us)
     ]
-    start_us = pane_start(now_us, window_us, width_us)
-    held = [(min(end, now_us) - max(begin, start_us), x) for begin, end, x in spans if end > max(begin, start_us)]
-    seen = [row.value for row in good if row.ts_us >= start_us]
-    values = [x for _, x in held] + seen
+    seen = [(row.ts_us - start_us, row.value) for row in rows if row.quality != Quality.BAD and row.ts_us >= start_us]
+    ends = sorted(
+        [*seen, *((at, x) for at, _, x in held), *((end - 1, x) for _, end, x in held)], key=lambda end: end[0]
+    )
+    if not ends:
+        return Expected(0)
+    values = [x for _, x in ends]
+    sides = (min(values), max(values), values[0], values[-1])
     if not held:
-        last = seen[-1] if seen and rows[-1].ts_us == now_us and rows[-1].quality != Quality.BAD else math.nan
-        stddev = 0.0 if not math.isnan(last) else math.nan
-        return Expected(len(seen), last, stddev, min(values, default=math.nan), max(values, default=math.nan))
-    weights, levels = np.array([weight for weight, _ in held]), np.array([x for _, x in held])
-    mean = np.average(levels, weights=weights)
-    stddev = math.sqrt(np.average((levels - mean) ** 2, weights=weights))
-    return Expected(len(seen), float(mean), stddev, min(values), max(values))
+        at_once = bool(seen) and rows[-1].ts_us == now_us and rows[-1].quality != Quality.BAD
+        return Expected(len(seen), 0.0, values[-1] if at_once else math.nan, 0.0 if at_once else math.nan, *sides)
+    begins, stops, levels = (
+        np.array(column) / unit for column, unit in zip(zip(*held, strict=True), (1e6, 1e6, 1.0), strict=True)
+    )
+    weights = stops - begins
+    mean, middle = np.average(levels, weights=weights), np.average((begins + stops) / 2, weights=weights)
+    t_m2 = (((stops - middle) ** 3 - (begins - middle) ** 3) / 3).sum()
+    co = ((levels - mean) * ((stops - middle) ** 2 - (begins - middle) ** 2) / 2).sum()
+    return Expected(
+        len(seen), float(weights.sum()), float(mean), math.sqrt(np.average((levels - mean) ** 2, weights=weights)),
+        *sides, float(60 * co / t_m2), math.sqrt(t_m2 / weights.sum()),
+    )  # fmt: skip
 
 
 @examples(80)
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from([1, 1_000, 400_000, S_US, 4_999_999, 5 * S_US, 29 * S_US, 31 * S_US, 90 * S_US, HOUR_US]),
+            st.sampled_from(
+                [1, 1_000, 400_000, S_US, 4_999_999, 5 * S_US, 29 * S_US, 31 * S_US, 90 * S_US, HOUR_US, 5 * HOUR_US]
+            ),
             st.sampled_from([0.0, 1.0, -2.5, 40.0, 1e6]),
             st.sampled_from([Quality.GOOD, Quality.GOOD, Quality.UNCERTAIN, Quality.BAD]),
         ),
@@ -153,22 +208,27 @@ def over_time(rows: list[Row], now_us: int, window_us: int, width_us: int, stale
     idle_us=st.sampled_from([0, 1, 700_000, 10 * S_US, 30 * S_US, 2 * MINUTE_US, HOUR_US]),
     latency_us=st.sampled_from([0, 250_000, HOUR_US]),
     staleness_us=st.sampled_from([30 * S_US, 2 * HOUR_US]),
+    windows_us=SETS,
 )
 def test_windows_of_on_change_sensors_equal_the_integral_of_the_step_function(
-    steps: list[tuple[int, float, Quality]], idle_us: int, latency_us: int, staleness_us: int
+    steps: list[tuple[int, float, Quality]],
+    idle_us: int,
+    latency_us: int,
+    staleness_us: int,
+    windows_us: tuple[int, ...],
 ) -> None:
     rows, at_us = [Row("a/i", START_US, 3.0)], START_US
     for gap_us, value, quality in steps:
         at_us += gap_us
         rows.append(Row("a/i", at_us, value, None, quality))
-    plan = plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us}))
+    plan = plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us, "windows": list(windows_us)}))
 
     found = fold_log(
         plan, [*(Batch(row.ts_us + latency_us, (row,)) for row in rows), Batch(at_us + idle_us + latency_us)]
     )
 
-    for window_us in WINDOWS_US:
-        expected = over_time(rows, at_us + idle_us, window_us, plan.width_us, staleness_us)
+    for window_us in windows_us:
+        expected = over_time(rows, at_us + idle_us, window_us, plan, staleness_us)
         assert_equal(found.statistics("a/i", window_us), expected, scale=1e6)
 
 
@@ -210,8 +270,8 @@ def test_a_value_that_held_for_longer_than_the_window_fills_it() -> None:
 
     found = fold_log(plan_of(ON_CHANGE), [*log, Batch(on_the_hour + 9 * S_US)])
 
-    # The newest pane has 4 of its 5 seconds.
-    assert found.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(10.0 * 290 / 299)
+    # The newest panes have 9 of their 25 seconds, and 4 of their 5.
+    assert found.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(10.0 * 275 / 284)
     assert found.statistics("a/i", MINUTE_US)["mean"] == pytest.approx(10.0 * 50 / 59)
 
 
@@ -237,8 +297,11 @@ def test_a_huge_offset_keeps_its_standard_deviation(one: ClassSettings) -> None:
 
     found = fold_log(plan_of(one), [Batch(rows[-1].ts_us + S_US // 2, tuple(rows))])
 
-    exact = float(np.std(values[-590:] - 1e9))
-    assert found.statistics("a/t", 5 * MINUTE_US)["stddev"] == pytest.approx(exact, rel=0.02)
+    statistics = found.statistics("a/t", 5 * MINUTE_US)
+    seen = values[-int(statistics["samples"]) :]
+    # The newest value of an on-change sensor has not held for any time yet.
+    exact = float(np.std((seen if one is PERIODIC else seen[:-1]) - 1e9))
+    assert statistics["stddev"] == pytest.approx(exact, rel=1e-4)
 
 
 def test_a_constant_has_no_deviation_however_large_it_is() -> None:
@@ -246,7 +309,43 @@ def test_a_constant_has_no_deviation_however_large_it_is() -> None:
 
     found = fold_log(plan_of(PERIODIC), [Batch(START_US + MINUTE_US, rows)]).statistics("a/t", 5 * MINUTE_US)
 
-    assert (found["mean"], found["stddev"]) == (0.1 + 1e9, 0.0)
+    assert (found["mean"], found["stddev"], found["slope"]) == (0.1 + 1e9, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("one", [PERIODIC, ON_CHANGE], ids=lambda one: str(one.name))
+def test_a_slow_drift_of_a_huge_value_is_found(one: ClassSettings) -> None:
+    rows = tuple(Row("a/t", START_US + at * S_US, 1e9 + at * 1e-3) for at in range(300))
+
+    found = fold_log(plan_of(one), [Batch(START_US + 300 * S_US, rows)]).statistics("a/t", 5 * MINUTE_US)
+
+    assert found["slope"] == pytest.approx(0.06, rel=1e-4)
+    assert found["last"] - found["first"] == pytest.approx(0.3, abs=0.03)
+
+
+# --- since when ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "expected_s"),
+    [(PERIODIC, 3.0), (ON_CHANGE, 23.0), (ON_CHANGE.model_copy(update={"staleness": 10 * S_US}), 13.0)],
+    ids=["known up to the newest reading", "holds until now", "holds until it is stale"],
+)
+def test_the_time_since_a_change_is_that_since_the_value_came(one: ClassSettings, expected_s: float) -> None:
+    values = (1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 2.0, 2.0)  # the newest value came with the fifth reading
+    rows = tuple(Row("a/t", START_US + at * S_US, x) for at, x in enumerate(values))
+
+    found = fold_log(plan_of(one), [Batch(START_US + 7 * S_US, rows), Batch(START_US + 27 * S_US)])
+
+    assert found.fold.unchanged_s().tolist() == [expected_s]
+
+
+def test_what_is_not_in_force_has_not_been_unchanged_for_any_time() -> None:
+    bad = Row("a/t", START_US + S_US, 1.0, None, Quality.BAD)
+    rows = (Row("a/t", START_US, 1.0), bad, Row("a/new", START_US, 1.0, None, Quality.BAD))
+
+    found = fold_log(plan_of(ON_CHANGE), [Batch(START_US + 5 * S_US, rows)])
+
+    assert np.isnan(found.fold.unchanged_s()).all()
 
 
 # --- time ---------------------------------------------------------------------------------------------------------
@@ -256,7 +355,7 @@ def test_a_constant_has_no_deviation_however_large_it_is() -> None:
 @given(log=logs())
 def test_reading_windows_changes_nothing(log: list[Batch]) -> None:
     found = fold_log(plan_of(*PLANT), log)
-    digest, page = found.digest, SensorPage(list(PLANT), ["site", "machine", "quantity"])
+    digest, page = found.digest, SensorPage(["site", "machine", "quantity"])
 
     first = [found.fold.statistics(window_us).tobytes() for window_us in WINDOWS_US]
     page.render([found.fold])

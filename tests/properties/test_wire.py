@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings, Words
+from ingest.contract.utf8 import Utf8
 from ingest.contract.wire import (
     ARROW,
     JSON,
@@ -110,11 +111,18 @@ def assert_sound(readings: Readings) -> None:
         assert column.shape == (rows,)
         assert column.flags.aligned
         assert column.flags.c_contiguous
+        assert not column.flags.writeable  # that would be another type, and compiled anew
     for words, lowest in ((readings.sensor, 0), (readings.text, -1), (readings.code, -1)):
         if words is not None:
             assert words.index.shape == (rows,)
             assert all(lowest <= one < len(words.words) for one in words.index.tolist())
             assert all(word.encode().decode() == word for word in words.words)
+            assert isinstance(words.words, Utf8)
+            assert words.words.offsets.flags.aligned
+            assert not any(one.flags.writeable for one in (words.index, words.words.data, words.words.offsets))
+            assert words.words.offsets[0] >= 0
+            assert (np.diff(words.words.offsets) >= 0).all()
+            assert words.words.offsets[-1] <= words.words.data.size
     assert all(MIN_TS_US <= one < MAX_TS_US for one in readings.ts_us.tolist())
     assert all(one <= Quality.BAD for one in readings.quality.tolist())
     assert all(one <= ALL_FLAGS for one in readings.flags.tolist())
@@ -200,8 +208,9 @@ ENVELOPES = st.builds(
     seq=st.integers(0, 2**63),
     arrival_us=TIMES,
     partitions=st.integers(1, 10_000),
+    sent_us=st.none() | TIMES,
 )
-NAMES = ["kind", "schema", "content-type", "source", "seq", "arrival", "partitions"]
+NAMES = ["kind", "schema", "content-type", "source", "seq", "arrival", "partitions", "sent"]
 
 
 @few
@@ -224,4 +233,4 @@ def test_foreign_headers_are_understood_or_refused(envelope: Envelope, foreign: 
     except IncompatibleError:
         assert "schema" in foreign
     else:
-        assert MIN_TS_US <= found.arrival_us < MAX_TS_US
+        assert MIN_TS_US <= found.arrival_us <= found.heard_us < MAX_TS_US

@@ -17,10 +17,11 @@ from tests.servers.kafka import KafkaCluster
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.prometheus import Prometheus
 from tests.servers.require import require
+from tests.servers.s3 import S3
 
 PrometheusFactory = Callable[[Sequence[tuple[str, str, str]]], Prometheus]
 
-_REAL = frozenset({"kafka", "kafka_node", "kafka_cluster3", "mosquitto", "prometheus_factory"})
+_REAL = frozenset({"kafka", "kafka_node", "kafka_cluster3", "mosquitto", "prometheus_factory", "s3", "s3_strict"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,6 +84,20 @@ def prometheus_factory(tmp_path: Path) -> Iterator[PrometheusFactory]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A server that speaks S3, for the tests of one module; who pauses it resumes it."""
+    with _s3(tmp_path_factory.mktemp("s3"), strict=False) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_strict(tmp_path: Path) -> Iterator[S3]:
+    """One that lets nobody in."""
+    with _s3(tmp_path / "s3", strict=True) as server:
+        yield server
+
+
 @pytest.fixture
 def topic_prefix(request: pytest.FixtureRequest) -> str:
     """A start for names of topics and groups that no other test and no other run uses."""
@@ -99,3 +114,14 @@ def _kafka(nodes: int) -> Iterator[KafkaCluster]:
             require(missing)
         else:
             yield cluster
+
+
+@contextmanager
+def _s3(directory: Path, *, strict: bool) -> Iterator[S3]:
+    with ExitStack() as started:
+        try:
+            server = started.enter_context(S3(directory, strict=strict))
+        except ServerMissingError as missing:
+            require(missing)
+        else:
+            yield server

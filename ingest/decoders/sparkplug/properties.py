@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 
 from ingest.contract.errors import QuarantineError, Reason
 from ingest.contract.readings import Quality
+from ingest.contract.values import quality_of
 from ingest.decoders.sparkplug.schema import PropertySet
-from ingest.decoders.values import quality_of
 
 MAX_PROPERTIES_BYTES = 16_384
 _MAX_UNIT = 64

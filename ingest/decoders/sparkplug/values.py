@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.values import MAX_TEXT
 from ingest.decoders.base import Waveform
-from ingest.decoders.values import MAX_TEXT
 
 
 class Shape(IntEnum):

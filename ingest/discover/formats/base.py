@@ -11,11 +11,11 @@ import msgspec
 
 from ingest.contract.errors import QuarantineError
 from ingest.contract.sensors import check_path
+from ingest.contract.times import TimeUnit
 from ingest.decoders.base import Messages
 from ingest.decoders.cbor import Cbor
 from ingest.decoders.msgpack import Msgpack
 from ingest.decoders.plain import Plain
-from ingest.decoders.times import TimeUnit
 
 LOOKED_AT = 6
 _MAX_LINES = 256

@@ -12,8 +12,8 @@ import numpy as np
 
 from ingest.contract.errors import QuarantineError
 from ingest.contract.readings import Quality
-from ingest.decoders.times import TimeUnit, time_of, to_us
-from ingest.decoders.values import MAX_UNIT, quality_of, value_of
+from ingest.contract.times import TimeUnit, time_of, to_us
+from ingest.contract.values import MAX_UNIT, quality_of, value_of
 from ingest.discover.formats.base import can_be_named
 from ingest.discover.words import (
     BOOLEAN_QUALITIES,

@@ -118,6 +118,10 @@ BAD: dict[str, tuple[str, str]] = {
         '[[class]]\nname = "a"\nmatch = ["**"]\nwindows = ["1m", "10ms"]\n',
         "6: class.1.windows: a window is between 1s and 7d",
     ),
+    "a shown window that there is not": (
+        '[[class]]\nname = "a"\nmatch = ["**"]\nwindows = ["1m"]\nshown_windows = ["5m"]\n',
+        "7: class.1.shown_windows: 5m is not among the class's windows, which are 1m",
+    ),
     "a second class": (
         '[[class]]\nname = "a"\nmatch = ["x"]\n\n[[class]]\nname = "b"\nmatch = []\n',
         "9: class.2.match: List should have at least 1 item after validation, not 0",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from deploy.commands.alerts import Alert, lines_of_open, lines_of_would
+import msgspec
+
+from deploy.commands.alerts import Alert, lines_of_open, lines_of_would, take
+from deploy.up.alerts import Alerts
+from ingest.contract.kafka_settings import KafkaSettings
+from tests.unit.notify.rig import Topic, missed
 
 AT_US = 1_700_000_000_000_000
 S_US = 1_000_000
@@ -70,3 +75,17 @@ def test_would_have_alerted_counts_what_fired_unarmed_even_if_it_is_over() -> No
     ]
     assert len(lines) == 3
     assert "armed = true" in lines[2]
+
+
+def test_a_digest_on_the_topic_is_no_alert() -> None:
+    topic, found, said = Topic(), dict[str, Alert](), list[str]()
+    topic.add("a1")
+    topic.add_digest(missed(1), missed(2), more=3)
+    following = Alerts(KafkaSettings(), said.append)
+    for record in topic.records:
+        body = msgspec.json.decode(record.value or b"")
+        take(found, body)
+        following.take(body)
+
+    assert list(found) == list(following.open) == list(following.fired) == ["a1"]
+    assert said[1] == "alerts      5 came and went at bremen while data was late"

@@ -242,6 +242,22 @@ async def test_records_without_a_time_carry_that_of_their_spooling(rig: Rig) -> 
     assert [one.timestamp_ms for one in rig.kafka.open()[0].records] == [NOW_US // 1000, 7]
 
 
+async def test_what_was_spooled_says_when_it_was_sent_and_what_was_not_does_not(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    for number in (1, 2, 3):
+        record = Outgoing(b"%d:" % number, None, [("arrival", b"7")], number)
+        rig.delivery.deliver(T, 0, [record])
+        await rig.settle(passed_s=AFTER_S)
+    rig.clock.us += 3_600_000_000
+    for _ in range(2):
+        rig.kafka.open()[0].confirm()
+        await rig.settle()
+
+    sent = [("sent", b"%d" % (NOW_US + 3_600_000_000))]
+    headers = [list(one.headers) for write in rig.kafka.writes for one in write.records]
+    assert headers == [[("arrival", b"7")], [("arrival", b"7"), *sent], [("arrival", b"7"), *sent]]
+
+
 async def test_without_a_spool_batches_wait_for_kafka_in_order(make_rig: MakeRig) -> None:
     rig = make_rig(with_spool=False)
     waiting = [rig.deliver(number) for number in range(5)]

@@ -14,8 +14,9 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from ingest.contract.notifier_settings import NotifierSettings, WebhookSettings
-from stream.effects import Description, alert_record
+from stream.effects import Description, alert_record, digest_records
 from stream.fold.alerts import Phase, Transition
+from stream.fold.backlog import Digest, Episode
 from stream.notify.alert import AlertRecord
 from stream.notify.intake import Intake
 from stream.notify.outbox import Outbox
@@ -66,6 +67,12 @@ def transition(alert: str = "a1", phase: Phase = Phase.FIRING, **other: Any) -> 
     return Transition(**{**values, **other})
 
 
+def missed(number: int = 1, sensor: str = "bremen/line-01/press-02/temperature", severity: str = "warning") -> Episode:
+    """An episode that was over before anybody was told."""
+    since_us = NOW_US - HOUR_US + number * S_US
+    return Episode(-1.5, since_us, since_us + S_US, f"m{number}", sensor, "anomaly", severity)
+
+
 class Topic:
     """One partition of an alerts topic."""
 
@@ -93,6 +100,18 @@ class Topic:
         assert out.value is not None
         value = msgspec.json.encode({**msgspec.json.decode(out.value), **(extra or {})})
         return self.put(value, {**dict(out.headers), **(headers or {})}, written_us)
+
+    def add_digest(self, *missed: Episode, digest: str = "d1", more: int = 0, generation: int = 1) -> AlertRecord:
+        """What came and went at a site, as the worker publishes it."""
+
+        def describe(_: str) -> Description:
+            return Description({"site": "bremen"}, "Presse", "", "default", armed=True)
+
+        [(_, out)] = digest_records(
+            Digest(digest, "bremen", NOW_US - S_US, missed, more), describe,
+            partition=0, generation=generation, group="worker", offset=0, alerts_partitions=1,
+        )  # fmt: skip
+        return self.put(out.value, dict(out.headers))
 
     def put(self, value: bytes | None, headers: dict[str, bytes], written_us: int = NOW_US) -> AlertRecord:
         record = AlertRecord(self.partition, len(self.records), written_us, tuple(headers.items()), value)

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from ingest.contract.errors import IncompatibleError, ReconnectError
+from stream.consumer import Bounds, LogConsumer, OutOfRangeError, Owner
 from stream.fold.alerts import Phase
+from stream.fold.partition import LogRecord
 from stream.notify.alert import AlertRecord
-from stream.notify.alerts_log import AlertsBounds, AlertsLog, OutOfRangeError, Reader
 from stream.notify.delivery import Answer, Outcome
 from stream.notify.disk import Disk
 from stream.notify.intake import Intake
@@ -30,7 +31,7 @@ class FakeLog:
     """Each poll waits for what the test puts."""
 
     def __init__(self) -> None:
-        self.bounds_of: dict[int, AlertsBounds] = {}
+        self.bounds_of: dict[int, Bounds] = {}
         self.resumed: dict[int, int] = {}
         self.commits: list[dict[int, int]] = []
         self.failures: list[Exception] = []
@@ -38,19 +39,23 @@ class FakeLog:
         self._next: asyncio.Queue[list[AlertRecord] | Exception] = asyncio.Queue()
         self._changed = asyncio.Event()
 
-    async def start(self, reader: Reader, unreachable: Callable[[str, float], None]) -> None:
+    async def start(self, owner: Owner, unreachable: Callable[[str, float], None]) -> None:
         """Reached at once."""
 
-    async def poll(self, timeout_s: float) -> list[AlertRecord]:
+    async def poll(self, timeout_s: float) -> dict[int, list[LogRecord]]:
         self.polls += 1
         self._changed.set()
         found = await self._next.get()
         if isinstance(found, Exception):
             raise found
-        return found
+        by_partition: dict[int, list[LogRecord]] = {}
+        for one in found:
+            record = LogRecord(one.offset, one.headers, one.value, one.at_us // 1000)
+            by_partition.setdefault(one.partition, []).append(record)
+        return by_partition
 
-    async def bounds(self, partition: int) -> AlertsBounds:
-        return self.bounds_of.get(partition, AlertsBounds(0, 0, 0))
+    async def bounds(self, partition: int) -> Bounds:
+        return self.bounds_of.get(partition, Bounds(0, 0, 0))
 
     def resume_at(self, partition: int, offset: int) -> None:
         self.resumed[partition] = offset
@@ -59,10 +64,10 @@ class FakeLog:
     def behind(self, partition: int, next_offset: int) -> int | None:
         return 0
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
+    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
         if self.failures:
             raise self.failures.pop()
-        self.commits.append(dict(offsets))
+        self.commits.append({partition: offset for partition, (offset, _) in offsets.items()})
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -103,7 +108,7 @@ class Rig:
         )
         self.notifier = Notifier(
             settings,
-            cast(AlertsLog, self.log),
+            cast(LogConsumer, self.log),
             self.outbox,
             self.disk,
             Intake(settings, [one], self.outbox),
@@ -118,7 +123,7 @@ class Rig:
         self.reading = asyncio.create_task(self.notifier.read())
         await self.log.until(lambda: self.log.polls > 0)
 
-    async def assign(self, partition: int, bounds: AlertsBounds) -> int:
+    async def assign(self, partition: int, bounds: Bounds) -> int:
         """Where it reads on."""
         self.log.bounds_of[partition] = bounds
         self.log.resumed.pop(partition, None)
@@ -154,43 +159,43 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def test_a_new_group_starts_at_the_end_and_says_so(rig: Rig, said: list[MutableMapping[str, Any]]) -> None:
-    assert await rig.assign(1, AlertsBounds(3, 10, None)) == 10
+    assert await rig.assign(1, Bounds(3, 10, None)) == 10
     (line,) = [one for one in said if "new group" in one["event"]]
     assert line["event"] == "new group: what was published before is not sent"
     assert line["skipped"] == 7
     # And has read up to there, from now on: it does not begin again at a later end.
     assert rig.log.commits == [{1: 10}]
-    assert await rig.assign(1, AlertsBounds(3, 20, None)) == 10
+    assert await rig.assign(1, Bounds(3, 20, None)) == 10
 
 
 async def test_or_at_the_beginning(tmp_path: Path) -> None:
     rig = Rig(tmp_path, start="earliest")
     await rig.start()
-    assert await rig.assign(1, AlertsBounds(3, 10, None)) == 3
+    assert await rig.assign(1, Bounds(3, 10, None)) == 3
     await rig.stop()
 
 
 async def test_it_reads_on_where_the_outbox_or_the_group_has_come_to(rig: Rig) -> None:
-    assert await rig.assign(1, AlertsBounds(0, 10, 7)) == 7
+    assert await rig.assign(1, Bounds(0, 10, 7)) == 7
     topic = Topic(1)
     for number in range(9):
         topic.add(f"a{number}")
     rig.log.failures = [ReconnectError("away")]
     await rig.log.deliver(topic.records[7:9])
     assert rig.counted("commits_total", outcome="failed") == 1
-    assert await rig.assign(1, AlertsBounds(0, 10, 7)) == 9
+    assert await rig.assign(1, Bounds(0, 10, 7)) == 9
     # Another notifier has gone on meanwhile.
-    assert await rig.assign(1, AlertsBounds(0, 30, 20)) == 20
+    assert await rig.assign(1, Bounds(0, 30, 20)) == 20
 
 
-@pytest.mark.parametrize(("bounds", "begin"), [(AlertsBounds(100, 120, 50), 100), (AlertsBounds(0, 5, 50), 0)])
-async def test_what_is_gone_is_said(rig: Rig, bounds: AlertsBounds, begin: int) -> None:
+@pytest.mark.parametrize(("bounds", "begin"), [(Bounds(100, 120, 50), 100), (Bounds(0, 5, 50), 0)])
+async def test_what_is_gone_is_said(rig: Rig, bounds: Bounds, begin: int) -> None:
     assert await rig.assign(1, bounds) == begin
     assert rig.counted("gap_records_total") == max(0, begin - 50)
 
 
 async def test_offsets_are_committed_after_the_outbox_has_it(rig: Rig) -> None:
-    await rig.assign(0, AlertsBounds(0, 0, 0))
+    await rig.assign(0, Bounds(0, 0, 0))
     topic = Topic()
     topic.add("a")
     topic.add("a", Phase.RESOLVED)
@@ -205,7 +210,7 @@ async def test_offsets_are_committed_after_the_outbox_has_it(rig: Rig) -> None:
 
 
 async def test_what_is_fetched_of_a_partition_that_is_not_ours_is_left_alone(rig: Rig) -> None:
-    await rig.assign(0, AlertsBounds(0, 0, 0))
+    await rig.assign(0, Bounds(0, 0, 0))
     await rig.notifier.revoked({0})
     await rig.log.deliver([Topic().add("a")])
     assert rig.outbox.waiting() == {}
@@ -214,7 +219,7 @@ async def test_what_is_fetched_of_a_partition_that_is_not_ours_is_left_alone(rig
 
 async def test_it_is_ready_when_its_partitions_are(rig: Rig) -> None:
     assert rig.notifier.unready() == ["no partition assigned yet"]
-    await rig.assign(0, AlertsBounds(0, 0, 0))
+    await rig.assign(0, Bounds(0, 0, 0))
     await rig.log.deliver([])
     assert rig.notifier.unready() == []
     await rig.log.deliver(OutOfRangeError({0}))
@@ -224,7 +229,7 @@ async def test_it_is_ready_when_its_partitions_are(rig: Rig) -> None:
 
 
 async def test_a_record_of_a_newer_version_ends_it_and_is_not_skipped(rig: Rig) -> None:
-    await rig.assign(0, AlertsBounds(0, 0, 0))
+    await rig.assign(0, Bounds(0, 0, 0))
     topic = Topic()
     topic.add("a")
     topic.add("b", headers={"schema": b"2.0"})

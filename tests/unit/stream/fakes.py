@@ -12,8 +12,15 @@ from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.errors import ReconnectError
 from ingest.contract.log_writer import LogWriter, Outgoing
 from ingest.contract.settings import Settings
+from stream.alerts_told import Told
+from stream.checkpoints import Checkpoints
 from stream.consumer import Bounds, LogConsumer, Owner
 from stream.fold.partition import LogRecord
+from stream.publishing import PartitionCounts, Publisher
+from stream.restoring import Restorer
+from stream.snapshot_store import SnapshotStore, open_objects
+from stream.surviving import Survival
+from stream.tries import Tries
 from stream.worker import Worker
 from stream.worker_events import WorkerEvents
 from tests.unit.stream.logs import S_US, START_US, Batch, Row, plan_of, record_of
@@ -55,7 +62,10 @@ class FakeConsumer:
         self.since: dict[int, int] = {}
         self.end: dict[int, int | None] = {}
         self.resumed: list[tuple[int, int]] = []
+        self.paused: list[int] = []
         self.commits: list[dict[int, int]] = []
+        self.metadata: dict[int, str] = {}
+        """What the newest commit of each partition says."""
         self.failures: list[Exception] = []
         """Raised by the next calls, one each."""
         self._next: asyncio.Queue[dict[int, list[LogRecord]] | Exception] = asyncio.Queue()
@@ -100,6 +110,9 @@ class FakeConsumer:
     async def offset_since(self, partition: int, since_us: int) -> int | None:
         return self.since.get(partition)
 
+    def pause(self, partition: int) -> None:
+        self.paused.append(partition)
+
     def resume_at(self, partition: int, offset: int) -> None:
         self.resumed.append((partition, offset))
 
@@ -107,10 +120,14 @@ class FakeConsumer:
         end = self.end.get(partition)
         return None if end is None else max(0, end - next_offset)
 
-    async def commit(self, offsets: Mapping[int, tuple[int, int]]) -> None:
+    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
         if self.failures:
             raise self.failures.pop()
         self.commits.append({partition: offset for partition, (offset, _) in offsets.items()})
+        for partition, (offset, metadata) in offsets.items():
+            self.metadata[partition] = metadata
+            known = self.log.get(partition, Bounds(0, 0, None))
+            self.log[partition] = Bounds(known.begin, max(known.end, offset), offset, metadata)
 
 
 class FakeWriter:
@@ -134,28 +151,49 @@ class FakeWriter:
 
 
 class Rig:
-    """A worker with everything around it faked."""
+    """A worker with everything around it faked, but a store in memory."""
 
-    def __init__(self, classes: Sequence[ClassSettings], **worker: Any) -> None:
+    def __init__(self, classes: Sequence[ClassSettings], store: SnapshotStore | None = None, **worker: Any) -> None:
         self.settings = Settings.model_validate(
             {
                 "route": [{"topic": "{site}/{machine}/{quantity}"}],
                 "class": list(classes),
                 "kafka": {"topics": {"readings": {"name": "readings", "partitions": 4}}},
-                "worker": worker,
+                "worker": {"snapshots": {"url": "memory://"}, **worker},
             }
         )
         self.clock, self.consumer, self.writer = FakeClock(), FakeConsumer(), FakeWriter()
-        self.registry = CollectorRegistry()
+        self.registry, self.told = CollectorRegistry(), dict[int, Told]()
+        worker_settings = self.settings.worker
+        self.store = store or SnapshotStore(
+            open_objects(worker_settings.snapshots, worker_settings.state_dir), worker_settings.group, "readings", 4
+        )
+        self.plan = plan_of(*self.settings.classes)
+        events = WorkerEvents(self.registry)
+        consumer, writer = cast(LogConsumer, self.consumer), cast(LogWriter, self.writer)
+        self.tries = Tries(self.store.objects, self.store.folder, events.tries_lost)
+
+        async def told() -> dict[int, Told]:
+            return self.told
+
         self.worker = Worker(
             self.settings,
-            plan_of(*self.settings.classes),
-            cast(LogConsumer, self.consumer),
-            cast(LogWriter, self.writer),
-            WorkerEvents(self.registry),
+            self.plan,
+            consumer,
+            Publisher(self.settings, writer, PartitionCounts(3, 2, 2), events, self.clock),
+            writer,
+            Restorer(self.settings.worker, self.plan, 4, consumer, self.store, self.tries, told, events, self.clock),
+            Checkpoints(
+                self.settings.worker.snapshots,
+                (self.settings.worker.group, "readings", 4),
+                self.store,
+                self.tries,
+                events,
+                self.clock,
+            ),
+            Survival(self.tries, events),
+            events,
             self.clock,
-            alerts_partitions=3,
-            quarantine_partitions=2,
         )
 
     @property

@@ -20,9 +20,10 @@ from ingest.contract.registry import Registry
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from models.base import Model
 from stream.fold.alerts import Transition
+from stream.fold.backlog import Digest
 from stream.fold.definitions import Definitions
 from stream.fold.gate import RING
-from stream.fold.partition import LogRecord, PartitionFold
+from stream.fold.partition import Effects, LogRecord, PartitionFold
 from stream.fold.plan import Plan, make_plan
 
 START_US = 1_700_000_000_000_000
@@ -56,6 +57,8 @@ class Batch(NamedTuple):
 
     arrival_us: int
     rows: tuple[Row, ...] = ()
+    sent_us: int | None = None
+    """When it left a spool, if it was in one."""
 
 
 class Encoding(NamedTuple):
@@ -110,7 +113,7 @@ def record_of(
 ) -> LogRecord:
     """A batch as a record of the log; tick: as a tick (it has no rows then)."""
     kind = Kind.TICK if tick else Kind.READINGS
-    headers = headers_of(Envelope(kind, ARROW, "test", offset, batch.arrival_us, partitions))
+    headers = headers_of(Envelope(kind, ARROW, "test", offset, batch.arrival_us, partitions, batch.sent_us))
     return LogRecord(offset, headers, b"" if tick else encode_readings(readings_of(batch.rows, encoding)))
 
 
@@ -125,6 +128,18 @@ class Folded:
 
     fold: PartitionFold
     transitions: list[Transition]
+    effects: list[Effects]
+
+    @property
+    def digests(self) -> list[Digest]:
+        """Of what was over when it was learned of."""
+        return [one for effects in self.effects for one in effects.digests]
+
+    @property
+    def late(self) -> list[tuple[str | None, int]]:
+        """Sensor and time of what came too late."""
+        late = [effects.late for effects in self.effects if effects.late is not None]
+        return [row for one in late for row in zip(one.sensor.decode(), one.ts_us.tolist(), strict=True)]
 
     @property
     def digest(self) -> list[bytes]:
@@ -144,10 +159,8 @@ class Folded:
 def fold_records(plan: Plan, records: Iterable[LogRecord]) -> Folded:
     """Fold records in order."""
     fold = PartitionFold(plan, PARTITIONS)
-    transitions: list[Transition] = []
-    for record in records:
-        transitions += fold.fold(record).transitions
-    return Folded(fold, transitions)
+    effects = [fold.fold(record) for record in records]
+    return Folded(fold, [one for each in effects for one in each.transitions], effects)
 
 
 def fold_log(plan: Plan, batches: Iterable[Batch]) -> Folded:
@@ -224,7 +237,8 @@ PLANT = (
 SENSORS = ("a/1/current", "a/1/running", "a/1/mode", "a/1/order", "a/1/temperature", "a/2/temperature", "a/2/Ölstand")
 _NUMBERS = (0.0, 1.0, 2.0, 9.5, 10.0, 11.0, 40.0, -3.0, 65_535.0, 1e99, 1e-310, float("nan"), float("inf"))
 _LAGS_US = (0, 1, 300_000, S_US, 3 * S_US, 30 * S_US, 100 * S_US, 2 * HOUR_US, -S_US, -FUTURE_US, -FUTURE_US - 1)
-_STEPS_US = (0, 1, 200_000, S_US, 3 * S_US, 20 * S_US, 2 * MINUTE_US, 3 * HOUR_US, -2 * S_US)
+_STEPS_US = (0, 1, 200_000, S_US, 3 * S_US, 20 * S_US, 2 * MINUTE_US, 3 * HOUR_US, -2 * S_US, -HOUR_US)
+_WAITED_US = (None, None, None, None, 30 * S_US, 2 * MINUTE_US, 3 * HOUR_US, -HOUR_US)
 
 
 @st.composite
@@ -246,7 +260,8 @@ def logs(draw: st.DrawFn, most_batches: int = 12, most_rows: int = 10) -> list[B
     for _ in range(draw(st.integers(1, most_batches))):
         now_us += draw(st.sampled_from(_STEPS_US))
         rows = draw(st.lists(_rows(now_us), max_size=most_rows))
-        batches.append(Batch(now_us, tuple(rows)))
+        waited_us = draw(st.sampled_from(_WAITED_US)) if rows else None
+        batches.append(Batch(now_us, tuple(rows), None if waited_us is None else now_us + waited_us))
     return batches
 
 

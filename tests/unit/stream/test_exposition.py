@@ -36,12 +36,15 @@ from tests.unit.stream.logs import (
 )
 
 LEVELS = ["site", "line", "machine", "quantity"]
-EVERY_SERIES = ["value", "mean", "stddev", "min", "max", "score", "samples", "timestamp"]
+EVERY_SERIES = [
+    "value", "mean", "stddev", "min", "max", "score", "samples", "timestamp",
+    "first", "last", "slope", "covered", "unchanged", "p50", "p90", "p99",
+]  # fmt: skip
 INJECTION = '"} 1\nx 1'
 
 
-def page(classes: list[ClassSettings], *folds: PartitionFold, levels: list[str] = LEVELS) -> str:
-    return SensorPage(classes, levels).render(folds).decode()
+def page(*folds: PartitionFold, levels: list[str] = LEVELS) -> str:
+    return SensorPage(levels).render(folds).decode()
 
 
 def samples(text: str) -> list[Sample]:
@@ -73,7 +76,7 @@ def usual(sensor: str, count: int = 150) -> list[Row]:
 def test_prometheus_own_parser_reads_every_page(log: list[Batch]) -> None:
     found = fold_log(plan_of(*PLANT), log).fold
 
-    read = samples(page(list(PLANT), found))
+    read = samples(page(found))
 
     assert {one.labels["sensor"] for one in read} <= set(SENSORS)
     assert all(math.isfinite(one.value) for one in read)
@@ -87,7 +90,7 @@ def test_promtool_accepts_the_page() -> None:
     odd = Row("Äther/x y/~!$%&'()*,;<>?[]^|/state \U0001f600/mode", START_US, text='a "quoted" \\ state\nof two lines')
     found = fold_log(plan_of(*classes), [*long_log(4), Batch(START_US, (odd,))]).fold
 
-    promtool_check_metrics(page(classes, found))
+    promtool_check_metrics(page(found))
 
 
 def test_each_family_comes_once_with_its_help_and_type_even_from_many_partitions() -> None:
@@ -96,20 +99,20 @@ def test_each_family_comes_once_with_its_help_and_type_even_from_many_partitions
     for slot, name in enumerate(folds[1].state.names):
         folds[1].state.slots.rename(slot, name.replace("a/", "b/"))
 
-    lines = page(classes, *folds).splitlines()
+    lines = page(*folds).splitlines()
 
     heads = [line.split()[2] for line in lines if line.startswith("# HELP")]
     assert heads == [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert [name for name, count in Counter(heads).items() if count > 1] == []
     runs = [name for name, _ in groupby(line.partition("{")[0] for line in lines if not line.startswith("#"))]
     assert runs == [head for head in heads if head in runs]
-    sites = {one.labels["site"] for one in samples(page(classes, *folds)) if one.name.endswith("_mean")}
+    sites = {one.labels["site"] for one in samples(page(*folds)) if one.name.endswith("_mean")}
     assert sites == {"a", "b"}
 
 
 def test_a_plant_without_readings_is_an_empty_page() -> None:
-    assert samples(page([EVERYTHING_ELSE])) == []
-    assert samples(page([EVERYTHING_ELSE], PartitionFold(plan_of(EVERYTHING_ELSE), 1))) == []
+    assert samples(page()) == []
+    assert samples(page(PartitionFold(plan_of(EVERYTHING_ELSE), 1))) == []
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ def is_path(text: str) -> bool:
 def test_a_path_comes_back_from_the_page_as_it_was(path: str) -> None:
     (one,) = [
         one
-        for one in samples(page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], Row(path, START_US, 1.5))))
+        for one in samples(page(fold_of([EVERYTHING_ELSE], Row(path, START_US, 1.5))))
         if one.name == "millstream_sensor_value"
     ]
 
@@ -146,7 +149,7 @@ def test_a_path_comes_back_from_the_page_as_it_was(path: str) -> None:
 def test_any_state_comes_back_from_the_page_as_it_was(text: str) -> None:
     found = fold_of(list(PLANT), Row("a/1/mode", START_US, text=text))
 
-    (one,) = [one for one in samples(page(list(PLANT), found)) if one.name == "millstream_sensor_state"]
+    (one,) = [one for one in samples(page(found)) if one.name == "millstream_sensor_state"]
 
     assert one.labels["state"] == text
     assert one.value == 1.0
@@ -160,7 +163,7 @@ def test_a_path_that_would_break_out_of_its_label_is_none(path: str) -> None:
 def test_a_state_that_tries_to_break_out_stays_inside() -> None:
     found = fold_of(list(PLANT), Row("a/1/mode", START_US, text=INJECTION))
 
-    read = samples(page(list(PLANT), found))
+    read = samples(page(found))
 
     assert {one.name for one in read} == {"millstream_sensor_state"}
     assert read[0].labels["state"] == INJECTION
@@ -176,7 +179,7 @@ def test_escaping_is_undone_by_the_parser(text: str) -> None:
 def test_an_endless_text_is_cut() -> None:
     found = fold_of(list(PLANT), Row("a/1/order", START_US, text='"' * 10_000))
 
-    (state,) = [one.labels["state"] for one in samples(page(list(PLANT), found)) if "state" in one.labels]
+    (state,) = [one.labels["state"] for one in samples(page(found)) if "state" in one.labels]
 
     assert 0 < len(state) <= 200
 
@@ -185,7 +188,7 @@ def test_an_endless_text_is_cut() -> None:
 
 
 def test_at_most_six_series_a_sensor_unless_asked_for() -> None:
-    read = samples(page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], *usual("a/1/t"))))
+    read = samples(page(fold_of([EVERYTHING_ELSE], *usual("a/1/t"))))
 
     assert len(read) == 6
     assert {one.name.removeprefix("millstream_sensor_") for one in read} == {
@@ -196,15 +199,20 @@ def test_at_most_six_series_a_sensor_unless_asked_for() -> None:
 def test_series_and_windows_are_a_matter_of_the_class() -> None:
     classes = [
         ClassSettings(name="one", match=["one"], windows=["1m"], series=["value", "mean"]),
-        ClassSettings(name="two", match=["**"], windows=["1m", "5m"], series=EVERY_SERIES),
+        ClassSettings(name="two", match=["two"], windows=["1m", "5m"], shown_windows=["1m", "5m"], series=EVERY_SERIES),
+        ClassSettings(name="three", match=["three"], windows=["1m", "5m"], series=["value", "mean", "unchanged"]),
+        ClassSettings(name="rest", match=["**"], windows=["5m"], quantiles=["5m"], series=["value", "mean", "p99"]),
     ]
-    found = fold_of(classes, *usual("one"), *usual("two"))
+    found = fold_of(classes, *usual("one"), *usual("two"), *usual("three"), *usual("four"))
 
-    read = Counter(one.labels["sensor"] for one in samples(page(classes, found)))
+    read = Counter(one.labels["sensor"] for one in samples(page(found)))
 
-    assert read == {"one": 2, "two": 3 + 5 * 2}
-    text = page(classes, found)
+    assert read == {"one": 2, "two": 4 + 9 * 2, "three": 3, "four": 3}
+    text = page(found)
     assert values(text, "samples", window="5m") == {"two": 150.0}
+    assert values(text, "mean", window="5m").keys() == {"two", "four"}
+    assert values(text, "mean", window="1m").keys() == {"one", "two", "three"}
+    assert values(text, "p99", window="5m") == {"four": 7.0}
     assert values(text, "timestamp_seconds") == {"two": START_US / 1e6 + 149 * 0.4}
 
 
@@ -212,7 +220,7 @@ def test_values_are_those_of_the_fold() -> None:
     found = fold_of([EVERYTHING_ELSE], *usual("a/1/t"), Row("a/1/t", START_US + 60 * S_US, 900.0))
     statistics = found.statistics(60 * S_US)[0]
 
-    text = page([EVERYTHING_ELSE], found)
+    text = page(found)
 
     assert values(text, "value") == {"a/1/t": 900.0}
     for series in ("mean", "stddev", "min", "max"):
@@ -220,11 +228,46 @@ def test_values_are_those_of_the_fold() -> None:
     assert values(text, "score")["a/1/t"] > 1.0
 
 
+def test_more_series_can_be_asked_for() -> None:
+    one = EVERYTHING_ELSE.model_copy(update={"series": EVERY_SERIES})
+    rows = [Row("a/1/t", START_US + at * S_US, float(at)) for at in range(50)]
+
+    text = page(fold_of([one], *rows, now_us=START_US + 50 * S_US))
+
+    assert values(text, "first", window="1m") == {"a/1/t": 0.0}
+    assert values(text, "last", window="1m") == {"a/1/t": 49.0}
+    assert values(text, "slope_per_minute", window="1m") == {"a/1/t": pytest.approx(60.0)}
+    assert values(text, "covered_seconds", window="1m") == {"a/1/t": 49.0}
+    assert values(text, "unchanged_seconds") == {"a/1/t": 0.0}
+
+
+def test_partitions_may_go_by_different_definitions_for_a_while() -> None:
+    old = ClassSettings(name="old", match=["**"], series=["value"])
+    new = [ClassSettings(name="text", match=["**/mode"], kind=Kind.TEXT), old.model_copy(update={"series": ["mean"]})]
+    before = fold_of([old], Row("a/1/t", START_US, 1.0))
+    after = fold_of(new, Row("b/1/mode", START_US, text="run"), Row("b/1/t", START_US, 2.0))
+
+    text = page(before, after)
+
+    assert values(text, "value") == {"a/1/t": 1.0}
+    assert values(text, "mean") == {"b/1/t": 2.0}
+    assert values(text, "state") == {"b/1/mode": 1.0}
+
+
+def test_a_slot_that_nobody_has_shows_nothing() -> None:
+    one = EVERYTHING_ELSE.model_copy(update={"series": EVERY_SERIES})
+    found = fold_of([one], Row("a/1/t", START_US, 1.0), Row("a/2/t", START_US, 2.0))
+    found.state.slots.free(0)
+    found.state.clear(0)
+
+    assert {one.labels["sensor"] for one in samples(page(found))} == {"a/2/t"}
+
+
 def test_what_is_not_known_is_left_out() -> None:
     bad = Row("a/1/bad", START_US, math.nan, None, Quality.BAD)
     odd = Row("a/1/odd", START_US, math.inf)
 
-    text = page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], bad, odd))
+    text = page(fold_of([EVERYTHING_ELSE], bad, odd))
 
     assert samples(text) == []
     assert "nan" not in text.lower()
@@ -234,7 +277,7 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_a_bad_reading_is_shown_but_not_averaged() -> None:
     rows = [*usual("a/1/t"), Row("a/1/t", START_US + 60 * S_US, 900.0, None, Quality.BAD)]
 
-    text = page([EVERYTHING_ELSE], fold_of([EVERYTHING_ELSE], *rows))
+    text = page(fold_of([EVERYTHING_ELSE], *rows))
 
     assert values(text, "value") == {"a/1/t": 900.0}
     assert values(text, "max") == {"a/1/t": 7.0}
@@ -245,7 +288,7 @@ def test_a_sensor_that_went_quiet_keeps_its_value_and_loses_its_window() -> None
         plan_of(EVERYTHING_ELSE), [Batch(START_US + 60 * S_US, tuple(usual("t"))), Batch(START_US + 600 * S_US)]
     )
 
-    text = page([EVERYTHING_ELSE], quiet.fold)
+    text = page(quiet.fold)
 
     assert values(text, "value") == {"t": 7.0}
     assert values(text, "mean") == {}
@@ -261,7 +304,7 @@ def test_enums_and_texts_are_shown_as_states() -> None:
         classes, Row("mode", START_US, 3.0), Row("job", START_US, text="4711"), Row("wave", START_US, text="[1]")
     )
 
-    read = samples(page(classes, found))
+    read = samples(page(found))
 
     assert {(one.name, one.labels["sensor"], one.labels["state"]) for one in read} == {
         ("millstream_sensor_state", "mode", "3"),
@@ -280,7 +323,7 @@ def test_an_enum_that_changes_from_text_to_number_shows_the_number() -> None:
     )
 
     for fold in (found, apart.fold):
-        assert [one.labels["state"] for one in samples(page(list(PLANT), fold)) if "state" in one.labels] == ["3"]
+        assert [one.labels["state"] for one in samples(page(fold)) if "state" in one.labels] == ["3"]
 
 
 def test_levels_are_labels_and_a_deeper_path_keeps_all_its_names() -> None:
@@ -289,11 +332,11 @@ def test_levels_are_labels_and_a_deeper_path_keeps_all_its_names() -> None:
 
     labels = {
         one.labels["sensor"]: {name: one.labels.get(name) for name in LEVELS}
-        for one in samples(page([EVERYTHING_ELSE], found))
+        for one in samples(page(found))
         if one.name == "millstream_sensor_value"
     }
 
     assert labels["t"] == {"site": None, "line": None, "machine": None, "quantity": "t"}
     assert labels["s/l/t"] == {"site": "s", "line": "l", "machine": None, "quantity": "t"}
     assert labels["s/l/m/x/y/t"] == {"site": "s", "line": "l", "machine": "m/x/y", "quantity": "t"}
-    assert page([EVERYTHING_ELSE], found, levels=[]).count('_value{sensor="t"} 1.0') == 1
+    assert page(found, levels=[]).count('_value{sensor="t"} 1.0') == 1

@@ -26,23 +26,13 @@ WHOLE = fold_log(PLAN, LOG)
 
 
 def owned_from(offset: int, live_from: int) -> OwnedPartition:
-    owned = OwnedPartition(PartitionFold(PLAN, PARTITIONS))
-    owned.start_at(offset, live_from)
-    return owned
+    fold = PartitionFold(PLAN, PARTITIONS)
+    fold.state.next_offset = offset
+    return OwnedPartition(fold, live_from=live_from, fence=1)
 
 
 def bad(offset: int) -> LogRecord:
     return LogRecord(offset, [], b"?")
-
-
-def test_it_is_ready_when_it_knows_where_to_begin() -> None:
-    owned = OwnedPartition(PartitionFold(PLAN, PARTITIONS))
-    assert not owned.ready
-
-    owned.start_at(7, 9)
-
-    assert owned.ready
-    assert owned.fold.state.next_offset == 7
 
 
 def test_records_that_come_again_are_not_folded_again() -> None:
@@ -101,7 +91,7 @@ def test_an_unreadable_record_is_set_aside_once() -> None:
 
     outcome = owned.fold_all([bad(0), record_of(1, Batch(START_US)), bad(2), record_of(3, Batch(START_US)), bad(4)])
 
-    assert [one.record.offset for one in outcome.unreadable] == [2, 4]
+    assert [one.record.offset for one in outcome.set_aside] == [2, 4]
     assert outcome.records == 1
     assert outcome.gap is None
     assert owned.fold.state.next_offset == 5

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
+from ingest.contract.panes import MAX_PANES, Level, level_of, pane_levels
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from tests.unit.stream.logs import MINUTE_US, S_US, START_US, Batch, Row, examples, fold_log, plan_of
 
@@ -26,46 +30,82 @@ WINDOWS = st.lists(
 )
 
 
-@examples(200)
+@examples(100)
 @given(windows_us=WINDOWS)
-def test_every_window_is_a_whole_number_of_panes_or_is_refused(windows_us: list[int]) -> None:
+def test_every_window_is_a_whole_number_of_a_levels_panes_or_is_refused(windows_us: list[int]) -> None:
     try:
         plan = plan_for(*windows_us)
     except ValueError:
         return
-    assert all(window_us % plan.width_us == 0 for window_us in windows_us)
-    assert min(windows_us) >= 12 * plan.width_us
-    assert max(windows_us) < plan.panes * plan.width_us
-    assert plan.panes <= 2_048
+    levels = plan.levels.tolist()
+    assert plan.panes == sum(count for _, _, count in levels) <= MAX_PANES
+    assert [first for _, first, _ in levels] == [sum(count for _, _, count in levels[:at]) for at in range(len(levels))]
+    assert all(wider % width == 0 and wider > width for (width, _, _), (wider, _, _) in pairwise(levels))
+    for window_us in windows_us:
+        width_us, _, count = levels[level_of(levels, window_us)]
+        assert window_us % width_us == 0
+        assert 5 <= window_us // width_us <= count
+
+
+@given(windows_us=WINDOWS)
+@examples(20)
+def test_the_levels_are_a_function_of_the_set(windows_us: list[int]) -> None:
+    def levels(given_us: Collection[int]) -> tuple[Level, ...] | None:
+        try:
+            return pane_levels(given_us)
+        except ValueError:
+            return None
+
+    assert levels(windows_us) == levels(tuple(reversed(windows_us))) == levels({*windows_us})
+
+
+def test_the_usual_windows_have_four_levels() -> None:
+    assert plan_of(EVERYTHING_ELSE).levels.tolist() == [
+        [2 * S_US, 0, 5], [12 * S_US, 5, 5], [120 * S_US, 10, 5], [720 * S_US, 15, 5]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 100, 300, 600, 3_600, 86_400, 7 * 86_400])
 def test_a_window_that_people_ask_for_can_be_had(seconds: int) -> None:
     """10 s is 10,000,000 µs, which twelve does not divide."""
-    plan = plan_for(seconds * S_US)
-
-    assert 12 * plan.width_us <= seconds * S_US
-    assert plan.panes < 40
+    assert 10 <= plan_for(seconds * S_US).panes <= 24
 
 
-@pytest.mark.parametrize("seconds", [(10, 60), (60, 300, 3_600), (1, 60), (7, 60), (60, 100), (5, 10, 15, 60)])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        (10, 60),
+        (60, 300, 3_600),
+        (1, 60),
+        (7, 60),
+        (60, 100),
+        (5, 10, 15, 60),
+        (60, 7 * 86_400),
+        (1, 60, 3_600, 86_400),
+    ],
+)
 def test_usual_sets_of_windows_can_be_had_together(seconds: tuple[int, ...]) -> None:
-    assert plan_for(*(one * S_US for one in seconds)).panes < 1_000
+    assert plan_for(*(one * S_US for one in seconds)).panes <= 30
 
 
 def test_windows_of_all_classes_share_the_panes() -> None:
     short = ClassSettings(name="short", match=["a/**"], windows=["1m"])
     long = ClassSettings(name="long", match=["**"], windows=["5m"])
 
-    together, alone = plan_of(short, long), plan_for(MINUTE_US, 5 * MINUTE_US)
-
-    assert (together.width_us, together.panes) == (alone.width_us, alone.panes)
+    assert plan_of(short, long).levels.tolist() == plan_for(MINUTE_US, 5 * MINUTE_US).levels.tolist()
 
 
-@pytest.mark.parametrize("windows_us", [(MINUTE_US, 7 * 86_400 * S_US), (S_US, S_US + 1), (1_000_003,)])
+@pytest.mark.parametrize("windows_us", [(S_US, S_US + 1), (1_000_003,), (997 * S_US, 60 * S_US)])
 def test_windows_that_would_need_too_many_panes_are_refused_with_a_way_out(windows_us: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"panes a sensor: bring"):
+    with pytest.raises(ValueError, match=r"more than 256 panes a sensor: make them multiples"):
         plan_for(*windows_us)
+
+
+def test_a_window_that_no_class_has_has_no_statistics() -> None:
+    fold = fold_log(plan_for(MINUTE_US), []).fold
+    for window_us in (2 * MINUTE_US, MINUTE_US - 1):
+        with pytest.raises(ValueError, match="not among those"):
+            fold.statistics(window_us)
 
 
 def test_a_class_without_windows_needs_no_panes_to_speak_of() -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+import models
+import stream.fold
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.errors import ReconnectError, StopError
 from ingest.contract.wire import Kind as RecordKind
 from ingest.contract.wire import envelope_of
 from stream import worker as worker_module
-from stream.fold import alerts, rows, windows
 from stream.fold.gate import Verdict
 from stream.fold.partition import LogRecord, PartitionFold
-from stream.worker import warm_up
+from stream.warm_up import warm_up
 from tests.unit.stream.fakes import HOT, Rig, reading
 from tests.unit.stream.logs import (
     HOUR_US,
-    MODELS,
     PLANT,
     S_US,
     START_US,
@@ -31,13 +33,15 @@ from tests.unit.stream.logs import (
     records_of,
 )
 
+ASKING = ClassSettings(name="asking", match=["a/**"], windows=["1m"], quantiles=["1m"])
+
 # --- records that cannot be read ----------------------------------------------------------------------------------
 
 
 async def test_an_unreadable_record_goes_to_quarantine_whole_before_it_is_committed(rig: Rig) -> None:
     await rig.assign(1)
     rig.writer.confirms.clear()
-    rig.clock.at_s = 60.0
+    rig.clock.at_s = 6.0
 
     rig.consumer.put({1: [LogRecord(0, [("schema", b"1.0")], b"\x00what?"), reading(1, 1.0)]})
     await rig.writer.asked.wait()
@@ -145,19 +149,36 @@ async def test_kernels_are_compiled_before_the_group_is_joined(monkeypatch: pyte
     assert order == ["compile", "join"]
 
 
+def kernels() -> dict[str, Any]:
+    """All that are compiled, of the fold and of the models, by where they are found."""
+    modules = [
+        import_module(f"{package.__name__}.{one.name}")
+        for package in (stream.fold, models)
+        for one in pkgutil.iter_modules(package.__path__)
+    ]
+    return {
+        f"{module.__name__}.{name}": one
+        for module in modules
+        for name, one in vars(module).items()
+        if hasattr(one, "signatures")
+    }
+
+
 def test_after_the_warm_up_no_record_waits_for_the_compiler() -> None:
-    plan = plan_of(*PLANT)
-    kernels: list[Any] = [rows.fold_rows, rows.keep_scores, alerts.judge_rows, alerts.judge_held, windows.read]
-    kernels += [MODELS.create(used.name, {}).run for used in plan.models]
+    plan = plan_of(*PLANT, ASKING)
     warm_up(plan, 4)
-    compiled = [len(one.signatures) for one in kernels]
+    compiled = {name: len(one.signatures) for name, one in kernels().items()}
+    assert sum(compiled.values()) > 10
 
     fold = PartitionFold(plan, 4)
     for record in records_of(long_log(5)):
         fold.fold(record)
-    fold.statistics(60 * S_US)
+    for window_us in {window for one in plan.classes.classes for window in one.windows}:
+        fold.statistics(window_us)
+        fold.quantiles(window_us)
+    fold.unchanged_s()
 
-    assert [len(one.signatures) for one in kernels] == compiled
+    assert {name: len(one.signatures) for name, one in kernels().items()} == compiled
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_the_plan_has_a_row_for_each_class_that_tags_make() -> None:
             assert np.array_equal(used.params[at], before.params[base])
             # The same rule under the same revision: a tag renames no alert that is open.
             assert plan.rules[at] == bare.rules[base]
-    assert (plan.width_us, plan.panes) == (bare.width_us, bare.panes)
+    assert plan.levels.tolist() == bare.levels.tolist()
 
 
 def test_a_range_that_contradicts_the_class_has_a_line(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The sensors that the workers know, and commands about them."""

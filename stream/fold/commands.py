@@ -1,0 +1,277 @@
+"""Commands in the log: a sensor gets another name, is taken over from another partition, or is gone.
+
+A command is JSON, `{"version": 1, "command": "rename", "from": "a/t", "to": "b/t"}`. Each can be applied again without
+harm, and one about a sensor that there is not changes nothing; both are counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
+from ingest.contract.sensors import check_path
+from ingest.contract.wire import JSON, Envelope
+from stream.fold.alerts import Transition
+from stream.fold.carrying import Rows, carry, join_panes
+from stream.fold.closing import Ends
+from stream.fold.gate import RING
+from stream.fold.plan import Plan
+from stream.fold.state import PartitionState
+from stream.fold.windows import NO_PANE
+
+VERSION = 1
+_MAX_BYTES = 256 * 2**10
+_MAX_TEXT = 4_096
+_LATEST_PANE = 2**42
+
+
+class RowData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sensor's row of one array: its type, as NumPy describes it, and its bytes."""
+
+    dtype: str
+    data: bytes
+
+
+class Rename(
+    msgspec.Struct, frozen=True, tag="rename", tag_field="command", forbid_unknown_fields=True, rename={"old": "from"}
+):
+    """A sensor is called `to` from here on and keeps what it has learned.
+
+    Its alerts end under the old name. Where there is a `to` already, that one takes over the models and the windows'
+    past. Both names belong to this partition.
+    """
+
+    old: str
+    to: str
+    version: int = VERSION
+
+
+class Adopt(msgspec.Struct, frozen=True, tag="adopt", tag_field="command", forbid_unknown_fields=True):
+    """A sensor comes from another partition with what it has learned there.
+
+    definitions: the digest of those that the rows are of.
+    """
+
+    sensor: str
+    definitions: str
+    rows: dict[str, RowData]
+    text: str | None = None
+    version: int = VERSION
+
+
+class Retire(msgspec.Struct, frozen=True, tag="retire", tag_field="command", forbid_unknown_fields=True):
+    """A sensor is gone: its alerts end, its slot is free."""
+
+    sensor: str
+    version: int = VERSION
+
+
+Command: TypeAlias = Rename | Adopt | Retire
+_DECODER = msgspec.json.Decoder(Rename | Adopt | Retire)
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class Outcome(StrEnum):
+    """What became of a command: a closed set, so that it can be a metric's label."""
+
+    DONE = "done"
+    UNKNOWN_SENSOR = "unknown_sensor"
+    """There is no such sensor here: it was done before, or never was."""
+    OVER_BUDGET = "over_budget"
+    """Another sensor would be more than `plant.max_sensors`."""
+    STALE = "stale"
+    """The rows are of other definitions than those in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a command did. transitions: the ends of alerts."""
+
+    command: str
+    outcome: Outcome
+    transitions: tuple[Transition, ...] = ()
+
+
+def encode_command(command: Command) -> bytes:
+    """What `command_of` reads.
+
+    >>> encode_command(Rename("a/t", "b/t"))
+    b'{"command":"rename","from":"a/t","to":"b/t","version":1}'
+    """
+    return msgspec.json.encode(command)
+
+
+def command_of(envelope: Envelope, value: bytes | None) -> Command:
+    """Read and check a `command` record.
+
+    Raises QuarantineError(RECORD) for what is none of the commands, QuarantineError(NAME) for a path that no sensor can
+    have, and IncompatibleError for one of a newer version: skipped, it would be lost for a worker that knows it.
+    """
+    if envelope.content_type != JSON or value is None:
+        raise QuarantineError(Reason.RECORD, f"a command as {envelope.content_type}")
+    if len(value) > _MAX_BYTES:
+        raise QuarantineError(Reason.RECORD, f"a command of over {_MAX_BYTES} bytes")
+    try:
+        version = msgspec.json.decode(value, type=_Versioned).version
+        if version > VERSION:
+            raise IncompatibleError(
+                f"a command of version {version}, this program reads up to {VERSION}: upgrade this worker (nothing was "
+                "skipped; it goes on from here)"
+            )
+        command: Command = _DECODER.decode(value)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise QuarantineError(Reason.RECORD, f"command: {error}"[:300]) from error
+    if version < 1:
+        raise QuarantineError(Reason.RECORD, "a command of no version")
+    for path in (command.old, command.to) if isinstance(command, Rename) else (command.sensor,):
+        check_path(path)
+    if isinstance(command, Adopt) and command.text is not None and len(command.text) > _MAX_TEXT:
+        raise QuarantineError(Reason.RECORD, "command: a text that is too long")
+    return command
+
+
+def apply(plan: Plan, state: PartitionState, command: Command) -> Applied:
+    """Change the state as a command says."""
+    match command:
+        case Rename():
+            return _rename(plan, state, command)
+        case Retire():
+            return _retire(plan, state, command)
+        case Adopt():
+            return _adopt(plan, state, command)
+
+
+def _rename(plan: Plan, state: PartitionState, command: Rename) -> Applied:
+    slot = state.slots.get(command.old)
+    if slot is None:
+        return Applied("rename", Outcome.UNKNOWN_SENSOR)
+    if command.old == command.to:
+        return Applied("rename", Outcome.DONE)
+    closed = _close(plan, state, slot)
+    rows = _in_class_of(plan, state.row(slot), command.to)
+    other = state.slots.get(command.to)
+    if other is None:
+        state.slots.rename(slot, command.to)
+        state.put(slot, rows)
+    else:
+        _take_over(plan, state, rows, other)
+        state.retire(slot)
+    return Applied("rename", Outcome.DONE, closed)
+
+
+def _retire(plan: Plan, state: PartitionState, command: Retire) -> Applied:
+    slot = state.slots.get(command.sensor)
+    if slot is None:
+        return Applied("retire", Outcome.UNKNOWN_SENSOR)
+    closed = _close(plan, state, slot)
+    state.retire(slot)
+    return Applied("retire", Outcome.DONE, closed)
+
+
+def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
+    if command.definitions != plan.definitions.digest:
+        return Applied("adopt", Outcome.STALE)
+    found = _rows(plan, state, command.rows)
+    if found is None:
+        return Applied("adopt", Outcome.STALE)
+    rows = _in_class_of(plan, found, command.sensor)
+    slot = state.slots.get(command.sensor)
+    if slot is not None:
+        _take_over(plan, state, rows, slot)
+        return Applied("adopt", Outcome.DONE)
+    if len(state.slots) >= plan.max_sensors:
+        return Applied("adopt", Outcome.OVER_BUDGET)
+    slot = state.slots.add(command.sensor)
+    if slot >= state.class_of.size:
+        state.grow()
+    rows["episodes"][:] = 0
+    rows["heard_us"][:] = state.alive_us
+    # The other partition's clock was another one.
+    np.minimum(rows["sensors"]["last_now_us"], state.now_us, out=rows["sensors"]["last_now_us"])
+    state.put(slot, rows)
+    if command.text is not None:
+        state.texts[slot] = command.text
+    return Applied("adopt", Outcome.DONE)
+
+
+def _close(plan: Plan, state: PartitionState, slot: int) -> tuple[Transition, ...]:
+    """End a sensor's alerts, under the ids that they have: an id is made of the sensor's name."""
+    found = Ends()
+    for at in np.flatnonzero(state.episodes[slot]["phase"]).tolist():
+        found.add(
+            plan, int(state.class_of[slot]), state.names[slot], state.sensors[slot], at, state.episodes[slot, at],
+            state.now_us,
+        )  # fmt: skip
+    state.episodes[slot] = 0
+    return found.told(state)
+
+
+def _in_class_of(plan: Plan, rows: Mapping[str, NDArray[Any]], name: str) -> Rows:
+    """A sensor's row as one of that name has it."""
+    return carry(plan, rows, plan, np.array([plan.classes.index_of(name)], np.int32)).arrays
+
+
+def _take_over(plan: Plan, state: PartitionState, rows: Rows, slot: int) -> None:
+    """Give a sensor the models of another, and of its windows what is older than its own."""
+    own = state.row(slot)
+    for name, row in rows.items():
+        if name.startswith("bank.") and row.tobytes().strip(b"\0"):
+            own[name] = row
+    if own["sensors"]["on_change"][0] == rows["sensors"]["on_change"][0]:
+        own["panes"] = join_panes(plan, rows["panes"], own["panes"])
+    state.put(slot, own)
+
+
+# --- rows that came through the log -----------------------------------------------------------------------------
+
+
+def row_data(rows: Mapping[str, NDArray[Any]]) -> dict[str, RowData]:
+    """One sensor's row of each array, to be written. rows: each of one row."""
+    return {name: RowData(_described(row.dtype), row.tobytes()) for name, row in rows.items()}
+
+
+def _described(dtype: np.dtype[Any]) -> str:
+    return repr(dtype.descr)
+
+
+def _rows(plan: Plan, state: PartitionState, found: Mapping[str, RowData]) -> Rows | None:
+    """The rows as arrays; None if they are not what this program would have written under these definitions.
+
+    Kernels trust what is in a row, so places and counts are checked here.
+    """
+    own = state.row(0)
+    if own.keys() != found.keys():
+        return None
+    rows: Rows = {}
+    for name, like in own.items():
+        one = found[name]
+        size = like.dtype.itemsize * math.prod(like.shape)
+        if one.dtype != _described(like.dtype) or len(one.data) != size:
+            return None
+        rows[name] = np.frombuffer(one.data, like.dtype).reshape(like.shape).copy()
+    sensor = rows["sensors"][0]
+    ring = 0 <= sensor["ring_used"] <= RING and 0 <= sensor["ring_at"] < RING
+    flags = sensor["on_change"] in (0, 1) and sensor["holds"] in (0, 1)
+    scored = -1 <= sensor["scored_by"] < len(plan.models)
+    classed = 0 <= rows["class_of"][0] < len(plan.classes)
+    if not (ring and flags and scored and classed and _in_their_places(plan, rows["panes"][0]["id"])):
+        return None
+    return rows
+
+
+def _in_their_places(plan: Plan, ids: NDArray[np.int64]) -> bool:
+    counts = np.repeat(plan.levels[:, 2], plan.levels[:, 2])
+    firsts = np.repeat(plan.levels[:, 1], plan.levels[:, 2])
+    right = (ids >= 0) & (ids < _LATEST_PANE) & (ids % counts == np.arange(ids.size) - firsts)
+    return bool((right | (ids == NO_PANE)).all())

@@ -1,0 +1,58 @@
+"""Slots of sensors that are gone are given to others.
+
+What counts is time in which the log went on: a step of the partition's clock counts as an hour at the most, so neither
+a standstill of everything nor one gateway's wrong clock makes a partition forget.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import kernel
+from stream.fold.gate import OVER_BUDGET, Verdict
+from stream.fold.plan import Plan
+from stream.fold.slots import FREE
+from stream.fold.state import PartitionState
+
+HOUR_US = 3_600_000_000
+_LONGEST_STEP_US = HOUR_US
+_RETAINED = int(Verdict.RETAINED)
+
+
+def heard(state: PartitionState, slot: NDArray[np.int32], verdict: NDArray[np.uint8]) -> None:
+    """Readings came. The broker's stored messages, which outlive their sensors, are no sign of life."""
+    _mark(state.heard_us, state.alive_us, slot, verdict)
+
+
+@kernel
+def _mark(heard_us: NDArray[np.int64], alive_us: int, slot: NDArray[np.int32], verdict: NDArray[np.uint8]) -> None:
+    for i in range(slot.size):
+        if verdict[i] != _RETAINED and verdict[i] != OVER_BUDGET:
+            heard_us[slot[i]] = alive_us
+
+
+def silent_us(state: PartitionState, slot: int) -> int:
+    """How long nothing was heard of a sensor, in time that counts."""
+    return state.alive_us - int(state.heard_us[slot])
+
+
+def forget(plan: Plan, state: PartitionState, before_us: int) -> int:
+    """The clock moved on from before_us: when it crosses an hour, free the slots of those that are gone; how many.
+
+    Kept are sensors with an open episode, and those whose last value still holds.
+    """
+    before = state.alive_us
+    state.alive_us += max(0, min(state.now_us - before_us, _LONGEST_STEP_US))
+    if before // HOUR_US == state.alive_us // HOUR_US:
+        return 0
+    used = state.slots.rows
+    gone = state.heard_us[:used] < state.alive_us - plan.definitions.forget_us
+    gone &= ~(state.episodes[:used]["phase"] != 0).any(axis=1)
+    rows = state.sensors[:used]
+    staleness_us = plan.limits["staleness_us"][state.class_of[:used]]
+    gone &= (rows["holds"] == 0) | (state.now_us - rows["last_now_us"] > staleness_us)
+    slots = [slot for slot in np.flatnonzero(gone).tolist() if state.names[slot] != FREE]
+    for slot in slots:
+        state.retire(slot)
+    return len(slots)

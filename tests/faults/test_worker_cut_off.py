@@ -1,0 +1,85 @@
+"""Rows 7 and 8: a worker that hears nothing, or does nothing, for longer than its group waits for it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.wire import Wire
+from tests.faults.worker_plant import ALARM, PARTITIONS, level_of
+from tests.faults.worker_truth import check
+from tests.faults.workers import WorkerProcess, Workers
+from tests.servers.waiting import wait_until
+from tests.unit.stream.logs import Batch, Row
+
+
+def live(one: WorkerProcess) -> float:
+    return one.metric("partitions", state="live")
+
+
+async def raise_an_alarm(workers: Workers) -> None:
+    """On each partition; whoever folds it has something to tell at once."""
+    for partition in range(PARTITIONS):
+        now_us = time.time_ns() // 1000
+        await workers.send(partition, Batch(now_us, (Row(level_of(partition), now_us, ALARM),)))
+
+
+@pytest.mark.fault(7)
+@pytest.mark.timeout(180)
+async def test_a_black_hole_between_a_worker_and_kafka(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
+    with Wire(int(kafka.rpartition(":")[2])) as wire, Workers(tmp_path, kafka, topic_prefix, 2) as workers:
+        cut_off, other = workers
+        cut_off.begin(ADDRESS=f"{kafka}={wire.port}")
+        other.begin()
+        wait_until(lambda: all(one.ready and live(one) == 2 for one in workers), timeout_s=60, what="two each")
+        with workers.feed(pace=40) as feed:
+            feed.wait(40)
+            # It still hears what it has asked for, and nobody hears it: what it has to tell is on its way for long.
+            wire.up.clear()
+            await raise_an_alarm(workers)
+            wait_until(lambda: live(other) == PARTITIONS, timeout_s=60, what="the other has taken over")
+            wire.cut()
+            feed.wait(40)
+            records = cut_off.metric("records_total")
+            feed.wait(40)
+            assert cut_off.metric("records_total") == records
+            wait_until(lambda: not cut_off.ready, timeout_s=60, what="it says that it cannot work")
+            wire.mend()
+            wait_until(lambda: cut_off.ready and live(cut_off) == 2, timeout_s=60, what="a member again")
+            feed.wait(20)
+        await workers.wait_committed()
+        workers.terminate()
+        found = await check(workers)
+        assert found.dropped, "nothing late was said"
+
+
+@pytest.mark.fault(8)
+@pytest.mark.timeout(180)
+async def test_stopped_for_longer_than_the_session_and_with_a_commit_in_flight(
+    tmp_path: Path, kafka: str, topic_prefix: str
+) -> None:
+    with Workers(tmp_path, kafka, topic_prefix, 2) as workers:
+        one, two = workers
+        one.begin("before-commit=stop:4")
+        two.begin()
+        wait_until(lambda: all(each.ready and live(each) == 2 for each in workers), timeout_s=60, what="two each")
+        with workers.feed(pace=40) as feed:
+            # Stopped with a commit in its hand: its partitions move away, and then back.
+            wait_until(lambda: one.stopped, timeout_s=60, what="stopped before a commit")
+            wait_until(lambda: live(two) == PARTITIONS, timeout_s=60, what="moved away")
+            feed.wait(40)
+            two.signal(signal.SIGSTOP)
+            one.signal(signal.SIGCONT)
+            wait_until(lambda: one.ready and live(one) == PARTITIONS, timeout_s=60, what="moved back")
+            feed.wait(40)
+            # The other one, stopped wherever it was, wakes up beside the new owner.
+            two.signal(signal.SIGCONT)
+            wait_until(lambda: all(each.ready and live(each) == 2 for each in workers), timeout_s=60, what="two each")
+            feed.wait(20)
+        await workers.wait_committed()
+        workers.terminate()
+        found = await check(workers)
+        assert found.words > 20
