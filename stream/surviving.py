@@ -35,6 +35,8 @@ class Survival:
     def __init__(self, tries: Tries, events: SurvivalEvents) -> None:
         self._tries = tries
         self._events = events
+        self._counted: dict[int, tuple[int, int]] = {}
+        """(offset, tries) of the record that was noted last, by partition."""
 
     async def fold(
         self, work: Mapping[int, Sequence[LogRecord]], owned: Mapping[int, OwnedPartition]
@@ -57,7 +59,9 @@ class Survival:
             if record.offset < owned.fold.state.next_offset:
                 continue
             try:
-                if await self._tries.begin(partition, record.offset) > MOST_TRIES:
+                tries = await self._tries.begin(partition, record.offset)
+                self._counted[partition] = record.offset, tries
+                if tries > MOST_TRIES:
                     await self._tries.skip(partition, record.offset)
                     owned.skip(record.offset)
             except StoreError as error:
@@ -70,8 +74,9 @@ class Survival:
     async def failed(self, partition: int, failed: Failed) -> None:
         """Count it; a record that has failed often enough is left out when the partition has been restored."""
         offset, tries = failed.record.offset, 0
+        counted = self._counted.pop(partition, (-1, 0))
         try:
-            tries = await self._tries.begin(partition, offset)
+            tries = counted[1] if counted[0] == offset else await self._tries.begin(partition, offset)
             if tries >= MOST_TRIES:
                 await self._tries.skip(partition, offset)
         except StoreError as error:

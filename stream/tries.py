@@ -52,14 +52,16 @@ class Tries:
     async def begin(self, partition: int, offset: int) -> int:
         """A record is about to be tried. Returns how often it has been, with this time, and only when that is durable.
 
-        Of too many records the lowest offsets are forgotten.
+        What was tried before it has been survived, and is forgotten.
         """
         async with self._one_at_a_time:
             content = await self._read(partition)
-            tries = content.tries.pop(str(offset), 0) + 1
-            content.tries[str(offset)] = tries
-            for old in sorted(content.tries, key=int)[:-_MOST_TRIED]:
-                del content.tries[old]
+            tries = content.tries.get(str(offset), 0) + 1
+            later = {at: times for at, times in content.tries.items() if int(at) > offset}
+            content.tries = {
+                str(offset): tries,
+                **dict(sorted(later.items(), key=lambda one: int(one[0]))[:_MOST_TRIED]),
+            }
             await self._write(partition, content)
             return tries
 

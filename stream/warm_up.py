@@ -7,6 +7,7 @@ import numpy as np
 from ingest.contract.readings import Readings, Words
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from stream.fold.alerts import Phase
+from stream.fold.carrying import join_panes
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan
 
@@ -30,3 +31,5 @@ def warm_up(plan: Plan, partitions: int) -> None:
         fold.statistics(window_us)
         fold.quantiles(window_us)
     fold.unchanged_s()
+    fold.state.slots.free(0)
+    join_panes(plan, fold.state.panes[:1], fold.state.panes[:1])

@@ -109,8 +109,8 @@ class WorkerSettings(Section):
     """How far before the last commit a starting worker reads, to rebuild windows and models."""
     commit_every: DurationUs = 5 * _SECOND_US
     forget: Annotated[DurationUs, Field(ge=3_600 * _SECOND_US)] = 30 * 86_400 * _SECOND_US
-    """A sensor that nothing was heard of for so long loses its slot: time in which the log went on, so that a standstill
-    of everything is none. Sensors with an open alert are kept."""
+    """A sensor that nothing was heard of for so long loses its slot: time in which the log went on, so that a
+    standstill of everything is none. Sensors with an open alert are kept."""
 
     @field_validator("state_dir")
     @classmethod

@@ -21,7 +21,7 @@ from stream.snapshot_store import SnapshotStore
 from tests.bench.baselines.fold_plain import PlainFold
 from tests.bench.baselines.fold_river import RiverFold
 from tests.bench.daemon import REPOSITORY
-from tests.bench.fold import ByHand
+from tests.bench.fold import ByHand, arrow_run
 from tests.bench.fold_warm import FEW, Worker, warm_worker
 from tests.bench.measure import Figure
 from tests.bench.turns import Say, medians
@@ -30,6 +30,7 @@ SENSORS = 100_000
 PARTITIONS = 12
 CATCH_UP_ROUNDS = 5
 BY_HAND_SENSORS = 10_000
+SHARE = 8_336  # what a partition has, in whole machines
 GROUP, TOPIC = "bench", "readings"
 STORE_TIMEOUT_S = 60.0
 
@@ -90,10 +91,10 @@ class Snapshots:
 
 
 class Objects:
-    """Sensors as Python objects, in the steady state: a thousand, and the time that as many as ours would take."""
+    """Sensors as Python objects, in the steady state: so many, and the time that as many as ours would take."""
 
-    def __init__(self, fold: PlainFold | RiverFold) -> None:
-        ByHand(fold, FEW)
+    def __init__(self, fold: PlainFold | RiverFold, sensors: int) -> None:
+        ByHand(fold, sensors)
         self._sensors = fold.sensors
         self._pickled = b""
 
@@ -101,26 +102,22 @@ class Objects:
         """Of one partition: objects that go on changing have to stand still until they are pickled."""
         began_s = time.perf_counter()
         self._pickled = pickle.dumps(self._sensors, pickle.HIGHEST_PROTOCOL)
-        return (time.perf_counter() - began_s) * 1e3 * SENSORS / PARTITIONS / FEW
+        return (time.perf_counter() - began_s) * 1e3 * SENSORS / PARTITIONS / len(self._sensors)
 
     def restore_ms(self) -> float:
         """Of all partitions, from memory."""
         began_s = time.perf_counter()
         pickle.loads(self._pickled)
-        return (time.perf_counter() - began_s) * 1e3 * SENSORS / FEW
+        return (time.perf_counter() - began_s) * 1e3 * SENSORS / len(self._sensors)
 
     def pickled_bytes(self) -> float:
         """Of a sensor."""
-        return len(self._pickled) / FEW
+        return len(self._pickled) / len(self._sensors)
 
 
 def catch_up(worker: Worker, rounds: int) -> float:
     """Readings a second that one core folds out of a log that was written meanwhile."""
-    log = worker.arrow(rounds)
-    began_s = time.perf_counter()
-    for fold, record in log:
-        fold.fold(record)
-    return rounds * worker.sensors / (time.perf_counter() - began_s)
+    return 1e6 / arrow_run(worker, rounds)
 
 
 def memory_of(way: str, sensors: int) -> dict[str, float]:
@@ -147,7 +144,7 @@ def state(runs: int, say: Say) -> list[Figure]:
 
 
 def _checkpoints(ours: Snapshots, runs: int, say: Say) -> list[Figure]:
-    plain, river = Objects(PlainFold()), Objects(RiverFold())
+    plain, river = Objects(PlainFold(), SHARE), Objects(RiverFold(), FEW)
     ways = {"ours": ours.stop_ms, "by hand, pickled": plain.stop_ms, "river, pickled": river.stop_ms}
     stop, plain_stop, river_stop = medians("checkpoint_ms", "ms", ways, runs, say)
     (write,) = medians("checkpoint_write_ms", "ms", {"ours": ours.write_ms}, runs, say)

@@ -22,6 +22,8 @@ from tests.bench.fold_load import DELAYS, QUANTITIES, ROWS, Part, arrow_records,
 
 # Scorers return 0 for a sensor's first 100 readings.
 WARM_UP_ROUNDS = 110
+# Before those an hour in which they spoke less often, so that the panes of the longest window have something in them.
+HISTORY = range(-3_600, 0, 12)
 FEW = DELAYS * len(QUANTITIES)  # of every delay one machine
 MAX_SENSORS = 2_000_000
 FUTURE_US = 300_000_000
@@ -45,7 +47,8 @@ def warm_fold(plan: Plan, part: Part) -> PartitionFold:
     """A partition whose sensors have all been through the warm-up."""
     few = replace(part, names=part.names[:FEW])
     fold = PartitionFold(plan, part.partitions, partition=part.number)
-    for record in arrow_records(few, 0, WARM_UP_ROUNDS):
+    history = [record for number in HISTORY for record in arrow_records(few, number, 1)]
+    for record in [*history, *arrow_records(few, 0, WARM_UP_ROUNDS)]:
         fold.fold(record)
     if len(few.names) == len(part.names):
         return fold

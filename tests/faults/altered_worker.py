@@ -9,7 +9,7 @@ fifty workers needs fifty of them. What an environment can alter:
 - MILLSTREAM_TEST_SESSION_S: after how long without a heartbeat a member is out;
 - MILLSTREAM_TEST_HANG_S: how long the action `hang` of a failpoint takes;
 - MILLSTREAM_TEST_ADDRESS="HOST:PORT=PORT": who wants to connect to the first is connected to the other port;
-- MILLSTREAM_TEST_POISON="raise", "crash": what the fold does at a record with the value POISON in it.
+- MILLSTREAM_TEST_POISON="yes": the fold raises at a record with the value RAISES in it, and crashes at CRASHES.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-POISON = 666_666.0
-"""No other reading of a test has this value."""
+RAISES, CRASHES = 666_666.0, 666_667.0
+"""No other reading of a test has these values."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -100,8 +100,8 @@ def alter(environment: os._Environ[str]) -> None:
         failpoints._HANG_S = float(seconds)
     if address := environment.get("MILLSTREAM_TEST_ADDRESS"):
         redirect(*address.split("="))
-    if how := environment.get("MILLSTREAM_TEST_POISON"):
-        poison(how)
+    if environment.get("MILLSTREAM_TEST_POISON"):
+        poison()
 
 
 def put_in_place(before: Any, after: Any) -> None:
@@ -123,24 +123,23 @@ def redirect(address: str, port: str) -> None:
     asyncio.base_events.BaseEventLoop.create_connection = create_connection  # type: ignore[method-assign, assignment]
 
 
-def poison(how: str) -> None:
-    """Let the fold of a record with POISON in it raise, or end the process."""
+def poison() -> None:
+    """Let the fold of records with RAISES or CRASHES in them do that."""
+    import numpy as np
+
     from ingest.contract.wire import Kind, decode_readings, envelope_of
     from stream.fold.partition import Effects, LogRecord, PartitionFold
-
-    def poisoned(record: LogRecord) -> bool:
-        if record.value is None or envelope_of(record.headers).kind is not Kind.READINGS:
-            return False
-        return bool((decode_readings(record.value).value == POISON).any())
 
     plain = PartitionFold.fold
 
     def fold(self: PartitionFold, record: LogRecord) -> Effects:
-        if poisoned(record):
-            if how == "crash":
+        if record.value is not None and envelope_of(record.headers).kind is Kind.READINGS:
+            values = decode_readings(record.value).value
+            if np.any(values == CRASHES):
                 os.kill(os.getpid(), signal.SIGSEGV)
-            self.state.counts += 1  # torn, as a kernel would leave it
-            raise FloatingPointError("poison")
+            if np.any(values == RAISES):
+                self.state.counts += 1  # torn, as a kernel may leave it
+                raise FloatingPointError("poison")
         return plain(self, record)
 
     PartitionFold.fold = fold  # type: ignore[method-assign]

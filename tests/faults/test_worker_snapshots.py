@@ -25,6 +25,8 @@ def complaint(one: WorkerProcess) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return error.read().decode()
+    except urllib.error.URLError:
+        return "does not listen"
 
 
 def snapshots_of(workers: Workers, partition: int) -> list[Path]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -24,7 +24,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.registries import model_registry, read_settings
+from ingest.contract.wire import envelope_of
 from stream.fold.definitions import Definitions
+from stream.fold.partition import LogRecord
 from stream.fold.plan import make_plan
 from stream.notes import Note, read_note
 from stream.snapshot_store import SnapshotStore, open_objects
@@ -239,9 +241,7 @@ class Feed:
             raise
 
     async def _write_all(self) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self._kafka, enable_idempotence=True, linger_ms=0)
-        await producer.start()
-        try:
+        async with producer_to(self._kafka) as producer:
             begun = time.monotonic()
             for partition, batch in self._log:
                 if self._stop.is_set():
@@ -249,23 +249,24 @@ class Feed:
                 await send(producer, self._topic, partition, [batch])
                 self.batches += 1
                 await asyncio.sleep(max(0.0, begun + self.batches / self._pace - time.monotonic()))
-        finally:
-            await producer.stop()
 
 
-async def send(producer: AIOKafkaProducer, topic: str, partition: int, batches: Collection[Batch]) -> list[int]:
+async def send(producer: AIOKafkaProducer, topic: str, partition: int, batches: Iterable[Batch]) -> list[int]:
     """Write batches as records (those without rows as ticks); their offsets, when Kafka has them."""
+    records = [record_of(0, batch, tick=not batch.rows, partitions=PARTITIONS) for batch in batches]
+    return await send_records(producer, topic, partition, records)
+
+
+async def send_records(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[LogRecord]
+) -> list[int]:
+    """Write records; their offsets, when Kafka has them."""
     futures = []
-    for batch in batches:
-        record = record_of(0, batch, tick=not batch.rows, partitions=PARTITIONS)
+    for record in records:
+        headers = list(record.headers)
+        at_ms = envelope_of(headers).arrival_us // 1000
         futures.append(
-            await producer.send(
-                topic,
-                record.value,
-                partition=partition,
-                timestamp_ms=batch.arrival_us // 1000,
-                headers=list(record.headers),
-            )
+            await producer.send(topic, record.value, partition=partition, timestamp_ms=at_ms, headers=headers)
         )
     return [one.offset for one in await asyncio.gather(*futures)]
 
@@ -352,12 +353,8 @@ class Workers:
 
     async def send(self, partition: int, *batches: Batch) -> list[int]:
         """Write batches now; their offsets."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.kafka, enable_idempotence=True)
-        await producer.start()
-        try:
+        async with producer_to(self.kafka) as producer:
             return await send(producer, self.readings, partition, batches)
-        finally:
-            await producer.stop()
 
     async def committed(self) -> dict[int, tuple[int, Note]]:
         """(offset, note) of each partition that has one; checks that none ever goes back."""
@@ -383,6 +380,17 @@ class Workers:
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"committed are {committed}, and the log's ends were {ends}")
             await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def producer_to(kafka: str) -> AsyncIterator[AIOKafkaProducer]:
+    """Writes each record once, in order."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, enable_idempotence=True)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
 
 
 @asynccontextmanager

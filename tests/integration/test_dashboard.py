@@ -281,7 +281,8 @@ _SUMMARIES = {
     "MillstreamLogGap": "worker:9102: 7 records were deleted before they were read",
     "MillstreamStateRebuilt": "worker:9102 found no snapshot and rebuilt its state from the log: longer windows and "
     "models begin anew",
-    "MillstreamSnapshotsFail": "worker:9102 cannot write snapshots: a restart would read more and more of the log again",
+    "MillstreamSnapshotsFail": "worker:9102 cannot write snapshots: a restart would read more and more of the log "
+    "again",
     "MillstreamRecordsSetAside": "worker:9102 set 2 records of the log aside: millstream quarantine ls",
     "MillstreamQuarantine": "more than 1 % of the messages of r cannot be read: syntax",
     "MillstreamBacklog": "gateway:9101 has spooled for 15m 0s: does Kafka take records?",

@@ -73,7 +73,7 @@ def row_of(state: PartitionState, sensor: str) -> dict[str, bytes]:
 # --- rename -------------------------------------------------------------------------------------------------------
 
 
-@examples(60)
+@examples(30)
 @given(seed=st.integers(0, 2**32), at=st.integers(0, 60), sensor=st.sampled_from(SENSORS[4:]))
 def test_a_renamed_sensor_is_as_if_it_had_always_had_its_name(seed: int, at: int, sensor: str) -> None:
     log, to = long_log(seed), "c/3/oil/temperature"
@@ -132,7 +132,7 @@ def test_any_split_and_any_crash_give_the_same_bits(
     assert fold_all(cut(log, cuts), crash) == fold_all(records_of(log), -1)
 
 
-@examples(60)
+@examples(40)
 @given(log=ANY_LOG, what=st.lists(COMMANDS, max_size=5))
 def test_no_alert_outlives_its_sensors_name(log: list[Batch], what: list[Command]) -> None:
     fold, open_ = PartitionFold(PLAN, PARTITIONS), dict[str, str]()

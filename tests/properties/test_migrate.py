@@ -30,6 +30,7 @@ from stream.fold.windows import NO_PANE
 from tests.properties.test_fold import CUTS, cut
 from tests.unit.stream.logs import (
     FUTURE_US,
+    HOUR_US,
     MINUTE_US,
     MODELS,
     PARTITIONS,
@@ -102,7 +103,7 @@ def rows(state: PartitionState, name: str) -> Any:
 # --- the state ----------------------------------------------------------------------------------------------------
 
 
-@examples(40)
+@examples(25)
 @given(log=ANY_LOG, plan=ANY_PLAN)
 def test_equal_definitions_change_nothing_to_the_bit(log: list[Batch], plan: str) -> None:
     state = fold_log(PLANS[plan], log).fold.state
@@ -129,7 +130,7 @@ def params_of(plan: Plan, sensor: str, model: str) -> bytes | None:
     return None
 
 
-@examples(80)
+@examples(40)
 @given(log=ANY_LOG, plans=st.tuples(ANY_PLAN, ANY_PLAN))
 def test_kept_is_what_is_valid_and_nothing_else(log: list[Batch], plans: tuple[str, str]) -> None:
     old, new = (PLANS[name] for name in plans)
@@ -226,15 +227,19 @@ def test_there_and_back_keeps_what_both_have(log: list[Batch], plans: tuple[str,
             assert back.episodes[slot, at].tobytes() == expected.tobytes()
 
 
-def test_a_window_that_stays_shows_the_same_when_another_comes() -> None:
-    log = [Batch(START_US + at * S_US, (Row("a/1/temperature", START_US + at * S_US, at % 7.0),)) for at in range(90)]
-    before = fold_log(PLANS["one window less"], log).fold
-    shown = before.statistics(MINUTE_US)
-    state, migration = migrate(before.plan, before.state, PLANS["the plant"])
-    after = PartitionFold(PLANS["the plant"], PARTITIONS, state)
+def test_windows_that_stay_show_the_same_when_another_comes() -> None:
+    log = [Batch(START_US + at * S_US, (Row("a/1/temperature", START_US + at * S_US, at % 7.0),)) for at in range(900)]
+    before = fold_log(plan_with(with_(REST, windows=["10s", "1m", "10m", "1h"])), log).fold
+    new = plan_with(with_(REST, windows=["10s", "1m", "5m", "10m", "1h"]))
+    assert not np.array_equal(before.plan.levels, new.levels)
 
-    assert after.statistics(MINUTE_US).tobytes() == shown.tobytes()
-    assert after.statistics(5 * MINUTE_US)["samples"].tolist() == [90] or migration.windows_reset == 0
+    state, migration = migrate(before.plan, before.state, new)
+    after = PartitionFold(new, PARTITIONS, state)
+
+    for window_us in (10 * S_US, MINUTE_US, 10 * MINUTE_US, HOUR_US):
+        assert after.statistics(window_us).tobytes() == before.statistics(window_us).tobytes()
+    assert after.statistics(HOUR_US)["samples"].tolist() == [900]
+    assert (migration.windows_kept, migration.windows_reset) == (1, 0)
 
 
 # --- alerts -------------------------------------------------------------------------------------------------------
@@ -279,7 +284,7 @@ def test_an_open_alert_goes_on_under_its_id_where_its_rule_is_the_same_and_ends_
 # --- the log ------------------------------------------------------------------------------------------------------
 
 
-@examples(40)
+@examples(15)
 @given(
     logs=st.lists(st.tuples(ANY_LOG, ANY_PLAN), min_size=1, max_size=3),
     cuts=CUTS,

@@ -26,7 +26,7 @@ from tests.bench.fold_load import (
     pieces_of,
     readings_of,
 )
-from tests.bench.fold_warm import FEW, WARM_UP_ROUNDS, default_plan, in_turn, repeated, warm_worker
+from tests.bench.fold_warm import FEW, HISTORY, WARM_UP_ROUNDS, default_plan, in_turn, repeated, warm_worker
 from tests.unit.stream.logs import MINUTE_US, examples
 
 
@@ -69,7 +69,9 @@ def test_a_state_of_more_sensors_goes_on_as_that_of_few() -> None:
 
     assert worker.folded() - before == 2 * (FEW + 80)
     state = worker.folds[0].state
-    assert [bank["seen"][: state.slots.rows].min() for bank in state.banks] == [WARM_UP_ROUNDS + 2] * 2
+    assert [bank["seen"][: state.slots.rows].min() for bank in state.banks] == [len(HISTORY) + WARM_UP_ROUNDS + 2] * 2
+    hour = worker.folds[0].statistics(60 * MINUTE_US)
+    assert hour["samples"].min() > 200
 
 
 def test_a_sensor_that_is_like_another_has_its_rows() -> None:

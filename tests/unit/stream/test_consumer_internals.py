@@ -1,4 +1,4 @@
-"""What `stream/consumer.py` uses of aiokafka's insides is there: an upgrade that moves it fails here, not in a plant."""
+"""What `stream/consumer.py` uses of aiokafka's insides is there: an upgrade that moves it fails here first."""
 
 from __future__ import annotations
 
