@@ -57,11 +57,8 @@ class Tries:
         async with self._one_at_a_time:
             content = await self._read(partition)
             tries = content.tries.get(str(offset), 0) + 1
-            later = {at: times for at, times in content.tries.items() if int(at) > offset}
-            content.tries = {
-                str(offset): tries,
-                **dict(sorted(later.items(), key=lambda one: int(one[0]))[:_MOST_TRIED]),
-            }
+            later = sorted(int(at) for at in content.tries if int(at) > offset)
+            content.tries = {str(offset): tries} | {str(at): content.tries[str(at)] for at in later[:_MOST_TRIED]}
             await self._write(partition, content)
             return tries
 

@@ -32,7 +32,7 @@ from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.state import PartitionState
-from stream.fold.windows import PANE, STATISTICS, read, unchanged_s
+from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
 _US_PER_S = 1_000_000
 
@@ -277,6 +277,7 @@ class PartitionFold:
             state.grow()
         state.class_of[slot] = self.plan.classes.index_of(path)
         state.heard_us[slot] = state.alive_us
+        state.panes["id"][slot] = NO_PANE
         state.sensors[slot]["scored_by"] = -1
         said = self.plan.limits[state.class_of[slot]]["on_change"]
         state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said

@@ -89,9 +89,7 @@ class PartitionState:
         self.class_of = _doubled(self.class_of)
         self.heard_us = _doubled(self.heard_us)
         self.sensors = _doubled(self.sensors)
-        fresh = self.panes.shape[0]
         self.panes = _doubled(self.panes)
-        self.panes["id"][fresh:] = NO_PANE
         self.episodes = _doubled(self.episodes)
         self.banks = [_doubled(rows) for rows in self.banks]
         self.sketches.grow()
@@ -203,4 +201,7 @@ class PartitionState:
 
 
 def _doubled(array: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([array, np.zeros_like(array)])
+    # What is not written to takes no memory yet: zeros are the system's.
+    grown = np.zeros((2 * array.shape[0], *array.shape[1:]), array.dtype)
+    grown[: array.shape[0]] = array
+    return grown
