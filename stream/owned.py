@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.failpoints import failpoint
 from stream.fold.gate import Verdict
-from stream.fold.partition import Effects, LogRecord, PartitionFold
+from stream.fold.partition import Effects, LogRecord, PartitionFold, Run, run_length
 from stream.fold.reconciling import OpenAlert, reconcile
 from stream.fold.state import Frozen
 
@@ -31,6 +31,8 @@ class Failed:
 
     record: LogRecord
     error: Exception
+    among: int = 1
+    """It is the first of so many that were folded at once; which of them it was is not known."""
 
 
 @dataclass(slots=True)
@@ -128,32 +130,36 @@ class OwnedPartition:
         out = Outcome()
         state = self.fold.state
         with self.lock:
-            live, before = False, state.counts.copy()
-            for record in records:
+            live, before, at = False, state.counts.copy(), 0
+            while at < len(records):
+                record = records[at]
                 if record.offset < state.next_offset:
+                    at += 1
                     continue
                 if record.offset > state.next_offset:
                     out.gap = (state.next_offset, record.offset)
                 if not live and record.offset >= self.live_from:
                     live, out.rebuilt, before = True, state.counts - before, state.counts.copy()
                     self._reconcile(out)
+                some = self._together(records, at, live)
                 try:
-                    effects = self._fold(record)
-                except QuarantineError as error:
-                    if live:
-                        out.set_aside.append(SetAside(record, error))
-                    continue
+                    run = self._fold(some)
                 except IncompatibleError:
                     raise
                 except Exception as error:  # noqa: BLE001  # whatever a model or a kernel may think of
-                    out.failed = Failed(record, error)
+                    out.failed = Failed(record, error, len(some))
                     break
-                failpoint("folded")
+                at += run.records
                 # A record of definitions may have put another state in its place.
                 state = self.fold.state
                 if live:
-                    out.records += 1
-                    out.effects.append(effects)
+                    out.set_aside += [SetAside(*one) for one in run.refused]
+                if run.effects is None:
+                    continue
+                failpoint("folded")
+                if live:
+                    out.records += run.records - len(run.refused)
+                    out.effects.append(run.effects)
             if live:
                 out.verdicts = state.counts - before
             else:
@@ -161,11 +167,25 @@ class OwnedPartition:
             out.next_offset = state.next_offset if out.failed is None else out.failed.record.offset
         return out
 
-    def _fold(self, record: LogRecord) -> Effects:
-        if record.offset in self._skip:
-            self.fold.state.next_offset = record.offset + 1
-            raise QuarantineError(Reason.RECORD, "the fold did not survive it, several times")
-        return self.fold.fold(record)
+    def _together(self, records: Sequence[LogRecord], at: int, live: bool) -> Sequence[LogRecord]:
+        """The next records that may be folded at once, or the one: none that is left out, nor the first live one."""
+        length = run_length(records, at)
+        if length > 1:
+            offset, bounds = records[at].offset, [*self._skip, *(() if live else (self.live_from,))]
+            length = min([length, *(bound - offset for bound in bounds if offset < bound)])
+        return records[at : at + length]
+
+    def _fold(self, records: Sequence[LogRecord]) -> Run:
+        first = records[0]
+        if first.offset in self._skip:
+            self.fold.state.next_offset = first.offset + 1
+            return Run(1, [(first, QuarantineError(Reason.RECORD, "the fold did not survive it, several times"))], None)
+        if len(records) > 1:
+            return self.fold.fold_run(records)
+        try:
+            return Run(1, [], self.fold.fold(first))
+        except QuarantineError as error:
+            return Run(1, [(first, error)], None)
 
     def _reconcile(self, out: Outcome) -> None:
         """After a rebuild: the alerts that are open on the topic, and those that the fold believes open."""

@@ -35,6 +35,8 @@ from stream.worker_events import WorkerEvents
 _POLL_S = 0.2
 # A loop that has not come round for so long is stuck, not slow.
 _STUCK_S = 120.0
+# Of the time that a supervisor gives a daemon to end.
+_FINISH_S = 3.0
 # Of the time that the group gives its members for a rebalance.
 _REVOKE_S = 5.0
 # Without the group's word for so long, its partitions may be somebody else's.
@@ -205,6 +207,19 @@ class Worker:
             self._events.poll_failed(str(error))
             await asyncio.sleep(1.0)
             return
+        turn = asyncio.create_task(self._take_turn(found))
+        try:
+            await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            # What is on its way is finished, or the next owner would say it again.
+            await asyncio.wait([turn], timeout=_FINISH_S)
+            turn.cancel()
+            await asyncio.gather(turn, return_exceptions=True)
+            raise
+        self._write_own_records()
+        self._report()
+
+    async def _take_turn(self, found: Mapping[int, list[LogRecord]]) -> None:
         async with self._turn:
             work = {at: records for at, records in found.items() if at in self._owned}
             if work:
@@ -212,8 +227,6 @@ class Worker:
             if self._clock.monotonic_s() - self._committed_s >= self._settings.commit_every / 1e6:
                 await self._commit(set(self._owned))
             await self._checkpoints.take_due(self._owned)
-        self._write_own_records()
-        self._report()
 
     async def _work(self, work: dict[int, list[LogRecord]]) -> None:
         """Fold, publish; what the fold did not survive is restored."""

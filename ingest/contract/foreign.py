@@ -7,12 +7,15 @@ A record is one reading, an array of readings, or columns (docs/foreign.md):
     {"sensor": ["demo/press-01/temperature", …], "ts": [1769839200000, …], "value": [21.5, …]}
 
 Values, times and qualities mean what they mean to the gateway's decoders. A record is read whole or not at all.
+Producers usually write a record per reading, so records are read many at a time, into the columns of one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
+from math import nan
 from typing import Any
 
 import msgspec
@@ -27,6 +30,8 @@ from ingest.contract.values import quality_of, value_of
 from ingest.contract.wire import JSON, Envelope, Kind
 
 MAX_ROWS = 10_000
+ARRIVAL_GRID_MS = 100
+"""Arrival times, as far as they move the fold's clock, are rounded down to it: what shares one is folded at once."""
 _SHOWN = 200
 _SOURCE = "foreign"
 _BLANKS = b" \t\r\n"
@@ -55,6 +60,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     text: str | list[str | None] | None = None
 
 
+_READING = msgspec.json.Decoder(_Reading)
 _DOCUMENT = msgspec.json.Decoder(_Document)
 _ARRAY = msgspec.json.Decoder(list[_Reading])
 
@@ -75,8 +81,14 @@ def is_foreign(headers: Iterable[tuple[str, bytes | None]]) -> bool:
 
 
 def foreign_envelope(timestamp_ms: int, partitions: int) -> Envelope:
-    """What Millstream's headers would say. timestamp_ms: Kafka's. Raises QuarantineError(TIMESTAMP)."""
-    arrival_us = timestamp_ms * 1_000
+    """What Millstream's headers would say, arrival on the grid. timestamp_ms: Kafka's.
+
+    Raises QuarantineError(TIMESTAMP).
+
+    >>> foreign_envelope(1_700_000_000_199, 12).arrival_us
+    1700000000100000
+    """
+    arrival_us = timestamp_ms // ARRIVAL_GRID_MS * ARRIVAL_GRID_MS * 1_000
     if not MIN_TS_US <= arrival_us < MAX_TS_US:
         raise QuarantineError(Reason.TIMESTAMP, f"Kafka's timestamp {timestamp_ms} is not between 1990 and 2200")
     return Envelope(Kind.READINGS, JSON, _SOURCE, 0, arrival_us, partitions)
@@ -91,14 +103,46 @@ def decode_foreign(data: bytes | None, arrival_us: int, max_rows: int = MAX_ROWS
     >>> decode_foreign(b'[{"sensor": "a/b", "value": 1}, {"sensor": "a/c", "text": "on"}]', 10**15).value
     array([ 1., nan])
     """
-    sensors, times, values, qualities, texts = _columns(data)
-    rows = len(sensors)
-    if rows > max_rows:
-        raise QuarantineError(Reason.TOO_LARGE, f"{rows} readings in a record, at most {max_rows}")
-    ts_us, flags = _times(times, arrival_us, rows)
-    value, text, implied = _values(values, texts, rows)
-    quality, code = _qualities(qualities, implied)
-    return Readings(
+    run = decode_run([data], [arrival_us], max_rows)
+    if run.refused:
+        raise run.refused[0]
+    return run.readings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForeignRun:
+    """What some records hold, one after the other.
+
+    readings: of those that can be read. record: in which one each row came, counted from 0, shape (rows,), ascending.
+    refused: why the others cannot be read, by the same count.
+    """
+
+    readings: Readings
+    record: NDArray[np.intp]
+    refused: dict[int, QuarantineError]
+
+    def without(self, refused: dict[int, QuarantineError]) -> ForeignRun:
+        """Refuse these records as well."""
+        kept = np.flatnonzero(~np.isin(self.record, list(refused)))
+        return ForeignRun(self.readings.take(kept), self.record[kept], self.refused | refused)
+
+
+def decode_run(values: Sequence[bytes | None], arrived_us: Sequence[int], max_rows: int = MAX_ROWS) -> ForeignRun:
+    """Read some records, each as `decode_foreign` does: a bad one does its neighbours no harm.
+
+    arrived_us: by record. max_rows: in each.
+
+    >>> decode_run([b'{"sensor": "a/b", "value": 1}', b"?", b'{"sensor": "a/b", "value": 2}'], [10**15] * 3).record
+    array([0, 2])
+    """
+    refused: dict[int, QuarantineError] = {}
+    (sensors, times, given, qualities, texts), sizes = _gather(values, max_rows, refused)
+    wrong: dict[int, QuarantineError] = {}
+    record = np.arange(len(sizes)).repeat(sizes)
+    ts_us, flags = _times(times, np.array(arrived_us, np.int64)[record], wrong)
+    value, text, implied = _values(given, texts, len(sensors), wrong)
+    quality, code = _qualities(qualities, implied, wrong)
+    readings = Readings(
         _words(sensors),  # type: ignore[arg-type]
         _fixed(ts_us),
         _fixed(value),
@@ -107,32 +151,96 @@ def decode_foreign(data: bytes | None, arrival_us: int, max_rows: int = MAX_ROWS
         _words(text),
         _words(code),
     )
+    run = ForeignRun(readings, record, refused)
+    if not wrong:
+        return run
+    first, also = np.cumsum([0, *sizes]), dict[int, QuarantineError]()
+    for row, error in wrong.items():
+        at = int(record[row])
+        also.setdefault(at, QuarantineError(error.reason, f"reading {row - first[at]}: {error.detail}"))
+    return run.without(also)
 
 
-def stamp(readings: Readings, slot: NDArray[np.int32], newest_us: NDArray[np.int64]) -> Readings:
+def stamp(readings: Readings, slot: NDArray[np.int32], newest_us: NDArray[np.int64], latest_us: int) -> Readings:
     """Let the stamps of a sensor's readings ascend, within a record and from one to the next.
 
     Kafka's clock has milliseconds, and of LogAppendTime one for a whole batch: two readings with one stamp would be
-    one and its duplicate. slot: by row, -1 for none. newest_us: of what each slot has had so far. Where that is over a
-    second ahead, the arrival time stands: it came from another clock.
+    one and its duplicate. slot: by row, -1 for none. newest_us: of what each slot has had so far, up to latest_us; what
+    is later is the future. Where that is over a second ahead, the arrival time stands: it came from another clock.
     """
-    rows = np.flatnonzero(readings.flags & np.uint8(_STAMPED)).tolist()
-    if not rows:
+    stamped = (readings.flags & np.uint8(_STAMPED)) != 0
+    if not stamped.any():
         return readings
-    ts_us, last = readings.ts_us.copy(), dict[int, int]()
-    for row in rows:
-        at, arrived_us = int(slot[row]), int(ts_us[row])
-        before_us = last.get(at, int(newest_us[at]) if at >= 0 else 0)
-        last[at] = ts_us[row] = before_us + 1 if 0 <= before_us - arrived_us < _STAMPS_US else arrived_us
+    times, newest = readings.ts_us.tolist(), dict[int, int]()
+    before = newest_us[np.maximum(slot, 0)].tolist()
+    for row, (at, us, is_stamped) in enumerate(zip(slot.tolist(), times, stamped.tolist(), strict=True)):
+        if at < 0:
+            continue
+        before_us = newest.get(at, before[row])
+        if is_stamped and 0 <= before_us - us < _STAMPS_US:
+            times[row] = us = before_us + 1
+        # Row by row what the fold will have seen: it must not matter how they are cut into records.
+        newest[at] = us if before_us < us <= latest_us else before_us
     columns = readings.value, readings.quality, readings.flags, readings.text, readings.code
-    return Readings(readings.sensor, _fixed(ts_us), *columns)
+    return Readings(readings.sensor, _fixed(np.array(times, np.int64)), *columns)
 
 
 _Columns = tuple[Sequence[str], Sequence[Any] | None, Sequence[Any] | None, Sequence[Any] | None, Sequence[Any] | None]
 
 
-def _columns(data: bytes | None) -> _Columns:
+def _gather(
+    values: Sequence[bytes | None], max_rows: int, refused: dict[int, QuarantineError]
+) -> tuple[_Columns, list[int]]:
+    """The columns of all records that have the right shape, and the rows of each; those that do not are refused."""
+    if len(values) == 1:
+        try:
+            columns = _columns(values[0], max_rows)
+        except QuarantineError as error:
+            refused[0] = error
+            columns = [], None, None, None, None
+        return columns, [len(columns[0])]
+    found: list[_Reading] = []
+    sizes = [1] * len(values)
+    for at, data in enumerate(values):
+        try:
+            found.append(_READING.decode(data or b""))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # It is no single reading; perhaps several.
+            try:
+                several = _apart(_columns(data, max_rows))
+            except QuarantineError as error:
+                refused[at], several = error, []
+            found += several
+            sizes[at] = len(several)
+    return _of_readings(found), sizes
+
+
+def _apart(found: _Columns) -> list[_Reading]:
+    sensors, times, values, qualities, texts = found
+    columns = (times, None), (values, UNSET), (qualities, None), (texts, None)
+    filled = (repeat(nothing, len(sensors)) if column is None else column for column, nothing in columns)
+    return [_Reading(*row) for row in zip(sensors, *filled, strict=True)]
+
+
+def _of_readings(found: list[_Reading]) -> _Columns:
+    return (
+        [one.sensor for one in found],
+        [one.ts for one in found],
+        [one.value for one in found],
+        [one.quality for one in found],
+        [one.text for one in found],
+    )
+
+
+def _columns(data: bytes | None, max_rows: int) -> _Columns:
     """(sensor, ts, value, quality, text), all of one length; None for a column that is not there."""
+    columns = _shaped(data)
+    if (rows := len(columns[0])) > max_rows:
+        raise QuarantineError(Reason.TOO_LARGE, f"{rows} readings in a record, at most {max_rows}")
+    return columns
+
+
+def _shaped(data: bytes | None) -> _Columns:
     if data is None or not (start := data.lstrip(_BLANKS)[:1]):
         raise QuarantineError(Reason.EMPTY, "no bytes")
     try:
@@ -148,13 +256,7 @@ def _columns(data: bytes | None) -> _Columns:
         other = isinstance(error, msgspec.ValidationError)
         raise QuarantineError(Reason.TYPE if other else Reason.SYNTAX, said) from error
     if isinstance(found, list):
-        return (
-            [one.sensor for one in found],
-            [one.ts for one in found],
-            [one.value for one in found],
-            [one.quality for one in found],
-            [one.text for one in found],
-        )
+        return _of_readings(found)
     others = {"ts": found.ts, "value": found.value, "quality": found.quality, "text": found.text}
     if isinstance(found.sensor, str):
         if lists := [name for name, column in others.items() if isinstance(column, list)]:
@@ -171,20 +273,27 @@ def _column(name: str, column: Any, rows: int) -> Sequence[Any] | None:
     return column
 
 
-def _times(times: Sequence[Any] | None, arrival_us: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """(ts_us, flags)."""
+def _times(
+    times: Sequence[Any] | None, arrived_us: NDArray[np.int64], wrong: dict[int, QuarantineError]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """(ts_us, flags). arrived_us: by row. wrong: what is refused, by row."""
+    rows = len(arrived_us)
     if times is None or times.count(None) == rows:
-        return np.full(rows, arrival_us, np.int64), np.full(rows, _STAMPED, np.uint8)
-    flags = np.array([_STAMPED if time is None else 0 for time in times], np.uint8)
+        return arrived_us, np.full(rows, _STAMPED, np.uint8)
     many = rows >= _MANY and set(map(type, times)) in ({int}, {float})
     us = many_to_us(times, "auto") if many else None
-    if us is None:
-        us = list(_each(lambda time: arrival_us if time is None else to_us(time, "auto"), times))
-    return np.array(us, np.int64), flags
+    if us is not None:
+        return np.array(us, np.int64), np.zeros(rows, np.uint8)
+    us = list(_each(lambda time: 0 if time is None else to_us(time, "auto"), 0, wrong, times))
+    stamped = np.array([time is None for time in times], np.bool_)
+    return np.where(stamped, arrived_us, np.array(us, np.int64)), np.where(stamped, np.uint8(_STAMPED), np.uint8(0))
+
+
+_NO_VALUE = nan, None, Quality.BAD
 
 
 def _values(
-    values: Sequence[Any] | None, texts: Sequence[Any] | None, rows: int
+    values: Sequence[Any] | None, texts: Sequence[Any] | None, rows: int, wrong: dict[int, QuarantineError]
 ) -> tuple[NDArray[np.float64], list[str | None] | None, NDArray[np.uint8]]:
     """(value, text, the quality that a value has of itself)."""
     plain = texts is None or texts.count(None) == rows
@@ -192,7 +301,8 @@ def _values(
         column = np.array(values, np.float64)
         if np.isfinite(column).all():
             return column, None, np.zeros(rows, np.uint8)
-    found = list(_each(_value_or_text, values or repeat(UNSET, rows), repeat(None, rows) if texts is None else texts))
+    columns = values or repeat(UNSET, rows), texts or repeat(None, rows)
+    found = list(_each(_value_or_text, _NO_VALUE, wrong, *columns))
     value, text, quality = zip(*found, strict=True) if found else ((), (), ())
     return np.array(value, np.float64), list(text), np.array(quality, np.uint8)
 
@@ -208,7 +318,7 @@ def _value_or_text(value: Any, text: str | None) -> tuple[float, str | None, Qua
 
 
 def _qualities(
-    qualities: Sequence[Any] | None, implied: NDArray[np.uint8]
+    qualities: Sequence[Any] | None, implied: NDArray[np.uint8], wrong: dict[int, QuarantineError]
 ) -> tuple[NDArray[np.uint8], list[str | None] | None]:
     """(quality, original code). implied: of the values."""
     if qualities is None or qualities.count(None) == len(qualities):
@@ -221,20 +331,23 @@ def _qualities(
             found = known[type(raw), raw] = quality_of(raw)
         return found
 
-    found = list(_each(said, qualities))
+    found = list(_each(said, (0, None), wrong, qualities))
     return (
         np.maximum(np.array([quality for quality, _ in found], np.uint8), implied),
         [code for _, code in found],
     )
 
 
-def _each(read: Callable[..., Any], *columns: Iterable[Any]) -> Iterable[Any]:
-    """`map`, which says of which row an error is."""
+def _each(
+    read: Callable[..., Any], instead: Any, wrong: dict[int, QuarantineError], *columns: Iterable[Any]
+) -> Iterator[Any]:
+    """`map`, with something instead where it fails. wrong: takes the first error of each row."""
     for row, fields in enumerate(zip(*columns, strict=True)):
         try:
             yield read(*fields)
         except QuarantineError as error:
-            raise QuarantineError(error.reason, f"reading {row}: {error.detail}") from error
+            wrong.setdefault(row, error)
+            yield instead
 
 
 def _words(column: Sequence[str | None] | None) -> Words | None:

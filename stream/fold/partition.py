@@ -1,12 +1,13 @@
 """The fold of a record into the state of one partition.
 
 Guarantee: the result is bit-identical for any split of the same log into records of the same arrival time, and for
-any grouping of records. *Now* is the partition's clock (`clock.py`), which the log moves; nothing else knows the time.
+any grouping of records; so records of other producers that arrived together are folded as one batch. *Now* is the
+partition's clock (`clock.py`), which the log moves; nothing else knows the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, NamedTuple
@@ -16,21 +17,21 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import RuleSettings
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
-from ingest.contract.foreign import decode_foreign, foreign_envelope, is_foreign, stamp
+from ingest.contract.foreign import ARRIVAL_GRID_MS, foreign_envelope, is_foreign, stamp
 from ingest.contract.panes import level_of
-from ingest.contract.partition import partition_of
 from ingest.contract.readings import Flag, Readings, Words
-from ingest.contract.sensors import check_path, machine_of
-from ingest.contract.wire import ARROW, Envelope, Kind, decode_readings, envelope_of
+from ingest.contract.sensors import check_path
+from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, envelope_of
 from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.commands import Applied, apply, command_of
-from stream.fold.forgetting import forget, heard
+from stream.fold.forgetting import HOUR_US, forget, heard
 from stream.fold.gate import LATE, Verdict
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
 from stream.fold.rows import fold_rows, keep_scores
+from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -49,7 +50,7 @@ class LogRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What follows from a record, to be published under its offset.
+    """What follows from a record, or a run of them, to be published under its (last) offset.
 
     late: its rows with the verdict LATE; envelope: its headers, where it has such rows.
     """
@@ -64,6 +65,35 @@ class Effects:
     """A command, and what became of it."""
     forgotten: int = 0
     """Sensors that were silent for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What folding some records at once brought.
+
+    records: how many it were. refused: (record, why) of those that were skipped. effects: of the others; None if there
+    were none.
+    """
+
+    records: int
+    refused: list[tuple[LogRecord, QuarantineError]]
+    effects: Effects | None
+
+
+def run_length(records: Sequence[LogRecord], begin: int) -> int:
+    """How many, from one on, may be folded at once: other producers' that follow each other and arrived together."""
+    first = records[begin]
+    if not is_foreign(first.headers):
+        return 1
+    offset, arrival, size = first.offset, first.timestamp_ms // ARRIVAL_GRID_MS, len(first.value or b"")
+    for at in range(begin + 1, len(records)):
+        offset += 1
+        found, headers, value, timestamp_ms = records[at]
+        size += len(value or b"")
+        together = found == offset and timestamp_ms // ARRIVAL_GRID_MS == arrival and size <= MAX_RUN_BYTES
+        if not (together and (headers == first.headers or is_foreign(headers))):
+            return at - begin
+    return len(records) - begin
 
 
 def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, float | None] | None:
@@ -86,7 +116,7 @@ class PartitionFold:
         self.plan = plan
         """What is in force at `state.next_offset`."""
         self._partitions = partitions
-        self._partition = partition
+        self._home = Home(partition, partitions)
         self.state = PartitionState(plan) if state is None else state
 
     def fold(self, record: LogRecord) -> Effects:
@@ -95,11 +125,13 @@ class PartitionFold:
         Raises QuarantineError for a record that cannot be read (skip it: the state has not changed) and
         IncompatibleError for one that only a newer program, or one with another partition count, may read.
         """
+        if is_foreign(record.headers):
+            run = self.fold_run((record,))
+            if run.effects is None:
+                raise run.refused[0][1]
+            return run.effects
         try:
-            foreign = is_foreign(record.headers)
-            envelope = (
-                foreign_envelope(record.timestamp_ms, self._partitions) if foreign else envelope_of(record.headers)
-            )
+            envelope = envelope_of(record.headers)
             if envelope.partitions != self._partitions:
                 raise IncompatibleError(
                     f"the record at offset {record.offset} was written when the topic had {envelope.partitions} "
@@ -108,15 +140,10 @@ class PartitionFold:
                 )
             readings, plan, command = None, None, None
             if envelope.kind is Kind.READINGS:
-                if foreign:
-                    readings = decode_foreign(record.value, envelope.arrival_us)
-                elif envelope.content_type != ARROW or record.value is None:
+                if envelope.content_type != ARROW or record.value is None:
                     raise QuarantineError(Reason.RECORD, f"readings as {envelope.content_type}")
-                else:
-                    readings = decode_readings(record.value)
+                readings = decode_readings(record.value)
                 known = self._known(readings)
-                if foreign:
-                    self._hold_to_partition(readings.sensor, known)
             elif envelope.kind is Kind.CONFIG:
                 plan = config_of(envelope, record.value, self.plan)
             elif envelope.kind is Kind.COMMAND:
@@ -124,25 +151,61 @@ class PartitionFold:
         except QuarantineError:
             self.state.next_offset = record.offset + 1
             raise
-        before_us = self.state.now_us
-        transitions = self._pass_time(envelope.heard_us)
-        forgotten = forget(self.plan, self.state, before_us)
-        digests = self.state.over.due(self.state.now_us)
-        effects = Effects(record.offset, transitions, digests=digests, forgotten=forgotten)
+        effects = self._hear(record.offset, envelope)
         if readings is not None and len(readings):
-            if forgotten:
+            if effects.forgotten:
                 known = self.state.slots.find(readings.sensor.words)
-            slot = self._slots(readings, known)
-            if foreign:
-                readings = stamp(readings, slot, self.state.sensors["shown_us"])
-            effects = self._fold_readings(readings, slot, envelope, effects)
+            effects = self._fold_readings(readings, self._slots(readings, known), envelope, effects)
         elif plan is not None:
             effects = self._redefine(plan, effects)
         elif command is not None:
             applied = apply(self.plan, self.state, command)
-            effects = replace(effects, transitions=[*transitions, *applied.transitions], applied=applied)
+            effects = replace(effects, transitions=[*effects.transitions, *applied.transitions], applied=applied)
         self.state.next_offset = record.offset + 1
         return effects
+
+    def fold_run(self, records: Sequence[LogRecord]) -> Run:
+        """Fold records of other producers at once, as if one by one; or only the first, see `Run.records`.
+
+        records: consecutive, as many as `run_length` says. Bad ones are skipped: they change nothing but the offset.
+        """
+        first = records[0]
+        try:
+            envelope = foreign_envelope(first.timestamp_ms, self._partitions)
+        except QuarantineError as error:
+            self.state.next_offset = first.offset + 1
+            return Run(1, [(first, error)], None)
+        if self._may_forget(envelope.heard_us):
+            # Who is forgotten is unknown to the second record, not to the first.
+            records = records[:1]
+        run = read_run(
+            [one.value for one in records], [one.timestamp_ms for one in records], self.state.slots, self._home
+        )
+        refused = [(records[at], run.refused[at]) for at in sorted(run.refused)]
+        effects, end = None, records[-1].offset + 1
+        if len(refused) < len(records):
+            effects, readings, known = self._hear(end - 1, envelope), run.readings, run.known
+            if len(readings):
+                if effects.forgotten:
+                    known = self.state.slots.find(readings.sensor.words)
+                slot = self._slots(readings, known)
+                readings = stamp(readings, slot, self.state.sensors["shown_us"], self._future_us(envelope))
+                effects = self._fold_readings(readings, slot, envelope, effects)
+        self.state.next_offset = end
+        return Run(len(records), refused, effects)
+
+    def _may_forget(self, heard_us: int) -> bool:
+        """Whether sensors may be forgotten when the clock hears this."""
+        state, clock = self.state, self.state.clock
+        step_us = clock.heard(heard_us).now_us - clock.now_us
+        return len(state.slots) > 0 and state.alive_us % HOUR_US + step_us >= HOUR_US
+
+    def _hear(self, offset: int, envelope: Envelope) -> Effects:
+        """What follows from the time that a record tells."""
+        before_us = self.state.now_us
+        transitions = self._pass_time(envelope.heard_us)
+        forgotten = forget(self.plan, self.state, before_us)
+        return Effects(offset, transitions, digests=self.state.over.due(self.state.now_us), forgotten=forgotten)
 
     def _redefine(self, plan: Plan, effects: Effects) -> Effects:
         self.state, migration = migrate(self.plan, self.state, plan)
@@ -206,6 +269,8 @@ class PartitionFold:
         """What is later than this is the future of a record."""
         # What was spooled is judged as if it had come through at once. Of the rest, a gateway's clock may be behind.
         at_us = envelope.arrival_us
+        if envelope.content_type == JSON:
+            at_us += ARRIVAL_GRID_MS * 1_000  # to the end of what was rounded down to it
         now_us = at_us if envelope.sent_us is not None else max(at_us, self.state.clock.trusted_us)
         return now_us + self.plan.future_us
 
@@ -226,20 +291,6 @@ class PartitionFold:
             for at in np.unique(sensor.index[known[sensor.index] < 0]).tolist():
                 check_path(sensor.words[at])
         return known
-
-    def _hold_to_partition(self, sensor: Words, known: NDArray[np.int32]) -> None:
-        """Raise QuarantineError for a new sensor whose machine lives on another partition. known: by word."""
-        if self._partition is None:
-            return
-        for at in np.flatnonzero(known < 0).tolist():
-            path = sensor.words[at]
-            home = partition_of(path, self._partitions)
-            if home != self._partition:
-                raise QuarantineError(
-                    Reason.RECORD,
-                    f"{path} belongs on partition {home} and came on {self._partition}: the record's key must be its "
-                    f"machine, {machine_of(path)}, and the partitioner murmur2 (librdkafka: murmur2_random)",
-                )
 
     def _slots(self, readings: Readings, known: NDArray[np.int32]) -> NDArray[np.int32]:
         """The slot of each row; -1 beyond the budget. New sensors get slots in order of their first row.

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.faults.wire import Wire
-from tests.faults.worker_plant import ALARM, PARTITIONS, level_of
+from tests.faults.worker_plant import PARTITIONS
+from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check
-from tests.faults.workers import WorkerProcess, Workers
+from tests.faults.workers import Workers, raise_alarms
 from tests.servers.waiting import wait_until
-from tests.unit.stream.logs import Batch, Row
 
 
 def live(one: WorkerProcess) -> float:
     return one.metric("partitions", state="live")
-
-
-async def raise_an_alarm(workers: Workers) -> None:
-    """On each partition; whoever folds it has something to tell at once."""
-    for partition in range(PARTITIONS):
-        now_us = time.time_ns() // 1000
-        await workers.send(partition, Batch(now_us, (Row(level_of(partition), now_us, ALARM),)))
 
 
 @pytest.mark.fault(7)
@@ -39,7 +31,7 @@ async def test_a_black_hole_between_a_worker_and_kafka(tmp_path: Path, kafka: st
             feed.wait(40)
             # It still hears what it has asked for, and nobody hears it: what it has to tell is on its way for long.
             wire.up.clear()
-            await raise_an_alarm(workers)
+            await raise_alarms(workers)
             wait_until(lambda: live(other) == PARTITIONS, timeout_s=60, what="the other has taken over")
             wire.cut()
             feed.wait(40)

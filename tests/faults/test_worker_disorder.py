@@ -17,9 +17,10 @@ from stream.fold.gate import Verdict
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.state import PartitionState
 from tests.deployment.logs import read_topic
+from tests.faults.feeding import producer_to, send_records
 from tests.faults.worker_plant import PARTITIONS, machines_of
 from tests.faults.worker_truth import check, heard, newest_state
-from tests.faults.workers import Workers, producer_to, send_records
+from tests.faults.workers import Workers
 from tests.unit.stream.logs import HOUR_US, MINUTE_US, S_US, Batch, Row, record_of
 
 REPEATED, SHUFFLED, WRONG_CLOCK, BEHIND = range(PARTITIONS)

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ingest.contract.wire import Envelope, Kind, envelope_of
+from stream.fold.commands import Retire
+from tests.deployment.logs import read_topic
+from tests.faults.worker_plant import PARTITIONS, machines_of
+from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check, told_before
-from tests.faults.workers import WorkerProcess, Workers
+from tests.faults.workers import Workers
 
 KILLS = int(os.environ.get("MILLSTREAM_KILLS", "8"))
 # How often a failpoint is passed at the most before it kills: some while restoring, some later, some never.
@@ -28,6 +33,10 @@ def wait_killed(*doomed: WorkerProcess) -> None:
     for one in doomed:
         one.wait_gone()
         assert '"stopped"' not in one.log(), "it has ended in order"
+
+
+async def envelopes(workers: Workers) -> list[Envelope]:
+    return [envelope_of(one.headers.items()) for one in await read_topic(workers.kafka, workers.readings)]
 
 
 @pytest.mark.fault(2)
@@ -70,10 +79,16 @@ async def test_random_kill_9_changes_nothing(tmp_path: Path, kafka: str, topic_p
     chance = random.Random(KILLS)
     with Workers(tmp_path, kafka, topic_prefix, 3) as workers:
         workers.start()
-        killed = 0
+        killed, changed = 0, False
         with workers.feed(seed=2, pace=40) as feed:
             while killed < KILLS:
                 feed.wait(chance.randrange(10, 100))
+                at = chance.randrange(PARTITIONS)
+                await workers.command(at, Retire(f"{chance.choice(machines_of(at))}/temperature"))
+                if not changed and killed >= KILLS / 2:
+                    # Each that has come since and each that was there before says what it holds to be in force.
+                    workers.define('"1m", "5m"', '"1m", "3m"')
+                    changed = True
                 victim = chance.choice(list(workers))
                 victim.kill()
                 for one in workers:
@@ -86,5 +101,6 @@ async def test_random_kill_9_changes_nothing(tmp_path: Path, kafka: str, topic_p
         workers.start()
         await workers.wait_committed()
         workers.terminate()
+        assert sum(one.kind is Kind.CONFIG for one in await envelopes(workers)) > 0
         found = await check(workers)
         assert found.words > 20

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.worker_plant import PARTITIONS
+from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check
-from tests.faults.workers import WorkerProcess, Workers
+from tests.faults.workers import Workers
 from tests.servers.waiting import wait_until
 
 FLIPPED, TORN, MISSING, ALL_FLIPPED = range(4)

@@ -108,8 +108,10 @@ class Checked:
     """What was found besides being right: so that a test can see that its fault happened."""
 
     words: int = 0
-    dropped: int = 0
-    repeated: int = 0
+    dropped: list[Word] = field(default_factory=list)
+    """What an owner that was said too late."""
+    repeated: list[Word] = field(default_factory=list)
+    """What was said oftener than it happened."""
     readings: int = 0
 
 
@@ -129,8 +131,8 @@ async def check(
         assert_same_state(partition, frozen, truth)
         assert_same_words(partition, told[partition].words, truth)
         checked.words += len(truth.words)
-        checked.dropped += len(told[partition].dropped)
-        checked.repeated += len(told[partition].words) - len(set(told[partition].words))
+        checked.dropped += told[partition].dropped
+        checked.repeated += (Counter(told[partition].words) - Counter(truth.words)).elements()
         checked.readings += sum(frozen.scalars["counts"])
     return checked
 

@@ -146,11 +146,11 @@ def test_the_commands_of_compose_become_ready_and_stop(
         "MILLSTREAM__KAFKA__BOOTSTRAP": brokers.kafka,
         "MILLSTREAM__KAFKA__TOPICS__READINGS__PARTITIONS": str(MOCK_PARTITIONS),
     }
-    if name == "notifier":
-        state = variables["MILLSTREAM__NOTIFIER__STATE_DIR"]
-        assert ("outbox", state, "rw") in mounts(services()[name])
-        assert f'"{state}"' in re.findall(r"^VOLUME .+$", DOCKERFILE, re.MULTILINE)[0]
-        variables["MILLSTREAM__NOTIFIER__STATE_DIR"] = str(tmp_path / "state")
+    if volume := {"notifier": "outbox", "worker": "snapshots"}.get(name):
+        setting = f"MILLSTREAM__{name.upper()}__STATE_DIR"
+        assert (volume, variables[setting], "rw") in mounts(services()[name])
+        assert f'"{variables[setting]}"' in re.findall(r"^VOLUME .+$", DOCKERFILE, re.MULTILINE)[0]
+        variables[setting] = str(tmp_path / "state")
     plant = next(source for source, target, _ in mounts(services()[name]) if target == PLANT)
     command = [installed.program(command[0]), *command[1:]]
     command[command.index(PLANT)] = str(DEPLOY / plant)

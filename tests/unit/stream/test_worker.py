@@ -9,6 +9,7 @@ import pytest
 
 from ingest.contract.errors import IncompatibleError
 from ingest.contract.kafka_client import Backoff
+from stream import worker as worker_module
 from stream.consumer import Bounds, OutOfRangeError
 from stream.notes import read_note
 from tests.unit.stream.fakes import Rig, lost, reading
@@ -72,6 +73,24 @@ async def test_a_worker_stopped_before_an_effect_was_confirmed_leaves_its_record
 
     assert rig.writer.to("millstream.alerts") == []
     assert rig.consumer.commits == [{0: 1}]
+
+
+async def test_a_worker_asked_to_end_finishes_what_is_on_its_way(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled while it published, it once committed what was before: the next owner said it all again."""
+    monkeypatch.setattr(worker_module, "_FINISH_S", 30.0)
+    await rig.assign(0)
+    rig.writer.confirms.clear()
+    rig.consumer.put({0: [reading(0, 99.0)]})
+    await rig.writer.asked.wait()
+
+    stopping = asyncio.create_task(rig.stop())
+    await asyncio.sleep(0)
+    rig.writer.confirms.set()
+    await stopping
+    await rig.worker.drain()
+
+    assert len(rig.writer.to("millstream.alerts")) == 1
+    assert rig.consumer.commits[-1] == {0: 1}
 
 
 async def test_a_worker_stopped_by_a_record_leaves_what_it_folded_before_it_in_that_poll_to_the_next(rig: Rig) -> None:

@@ -1,0 +1,398 @@
+"""Records of other producers that arrived together are folded at once: nobody can tell, and no record harms another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.contract.errors import QuarantineError
+from ingest.contract.foreign import ARRIVAL_GRID_MS, decode_foreign, decode_run
+from ingest.contract.partition import partition_of
+from ingest.contract.readings import Flag, Readings
+from stream.fold.alerts import Phase, Transition
+from stream.fold.backlog import Digest
+from stream.fold.definitions import Definitions
+from stream.fold.forgetting import HOUR_US
+from stream.fold.gate import Verdict
+from stream.fold.partition import Effects, LogRecord, PartitionFold, Run, run_length
+from stream.fold.plan import Plan, make_plan
+from stream.fold.runs import MAX_RUN_BYTES
+from stream.owned import OwnedPartition
+from tests.unit.stream.logs import (
+    FUTURE_US,
+    MODELS,
+    PARTITIONS,
+    PLANT,
+    SENSORS,
+    START_US,
+    Batch,
+    Row,
+    examples,
+    plan_of,
+    record_of,
+)
+
+HEADERS = (("content-type", b"application/json"),)
+OTHER_HEADERS = (("traceparent", b"00"), ("Content-Type", b"application/json; charset=utf-8"))
+START_MS = START_US // 1_000
+PARTITION = partition_of("a/1/current", PARTITIONS)
+ELSEWHERE = next(f"b/{at}/x" for at in range(99) if partition_of(f"b/{at}/x", PARTITIONS) != PARTITION)
+FORGET_US = 3 * HOUR_US
+HERE = [one for one in SENSORS if partition_of(one, PARTITIONS) == PARTITION]
+FEW = plan_of(*PLANT, max_sensors=3)
+PLAN = make_plan(Definitions(PLANT, 1_000, FUTURE_US, forget_us=FORGET_US), MODELS)
+
+
+def foreign(offset: int, data: bytes | None, ms: int = START_MS) -> LogRecord:
+    return LogRecord(offset, HEADERS, data, ms)
+
+
+def line(sensor: str, value: Any, ms: float | None = None) -> bytes:
+    return json.dumps({"sensor": sensor, "value": value, **({} if ms is None else {"ts": ms})}).encode()
+
+
+# --- logs that hypothesis makes up ------------------------------------------------------------------------------------
+
+STEPS_MS = (0, 0, 0, 0, 1, 1, 7, 60, 100, 2_000, 90_000, 3_600_000, -30, -70_000)
+LAGS_MS = (None, None, 0, 0, 1, 40, 900, 30_000, 7_200_000, -1, -40, -600, -300_000, -300_001, -310_000)
+VALUES = (0, 1, 2.5, 11, 40, -3, 65_535, True, None, "run", "")
+BAD_VALUES = ([1], {}, "x" * 5_000)
+BAD = (None, b"", b"?", b"{}", b"[", b"7", b'{"sensor": "a/1/current"}', b'{"sensor": "a/1/current", "value": 1e400}')
+NAMES = st.sampled_from([*HERE * 3, ELSEWHERE, "a//x", ""])
+
+
+@st.composite
+def _readings(draw: st.DrawFn, ms: int) -> dict[str, Any]:
+    lag_ms = draw(st.sampled_from(LAGS_MS))
+    found: dict[str, Any] = {"sensor": draw(NAMES), "value": draw(st.sampled_from(VALUES * 3 + BAD_VALUES))}
+    if lag_ms is not None:
+        found["ts"] = draw(st.sampled_from([ms - lag_ms, (ms - lag_ms) / 1_000, "2023-11-14T22:13:20Z"]))
+    if (quality := draw(st.sampled_from([None] * 6 + ["good", 64, "bad", "so-so"]))) is not None:
+        found["quality"] = quality
+    return found
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    names = {name for row in rows for name in row} | {"sensor"}
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+@st.composite
+def _records(draw: st.DrawFn, offset: int, ms: int) -> LogRecord:
+    match draw(st.sampled_from(["one"] * 12 + ["array", "columns", "bad", "arrow", "tick", "other headers"])):
+        case "arrow":
+            rows = (Row(draw(st.sampled_from([*HERE, ELSEWHERE])), ms * 1_000, draw(st.sampled_from([1.0, 40.0]))),)
+            return record_of(offset, Batch(ms * 1_000, rows))
+        case "tick":
+            return record_of(offset, Batch(ms * 1_000), tick=True)
+        case "bad":
+            return foreign(offset, draw(st.sampled_from(BAD)), draw(st.sampled_from([ms, ms, -1, 2**62])))
+        case "array":
+            return foreign(offset, json.dumps(draw(st.lists(_readings(ms), max_size=3))).encode(), ms)
+        case "columns":
+            return foreign(offset, json.dumps(_columns(draw(st.lists(_readings(ms), max_size=3)))).encode(), ms)
+        case form:
+            one = foreign(offset, json.dumps(draw(_readings(ms))).encode(), ms)
+            return one._replace(headers=OTHER_HEADERS) if form == "other headers" else one
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[LogRecord]:
+    """Mostly records of one reading, few at a time with the same arrival."""
+    ms, records, offset = START_MS, list[LogRecord](), 0
+    for step_ms in draw(st.lists(st.sampled_from(STEPS_MS), min_size=1, max_size=40)):
+        ms += step_ms
+        records.append(draw(_records(offset, ms)))
+        offset += draw(st.sampled_from([1] * 12 + [3]))
+    return records
+
+
+class Found(NamedTuple):
+    """All that folding a log comes to."""
+
+    state: list[bytes]
+    transitions: list[Transition]
+    digests: list[Digest]
+    late: list[tuple[str | None, int, str | None]]
+    forgotten: int
+    refused: list[tuple[int, str, str]]
+
+
+def found_of(fold: PartitionFold, effects: list[Effects], refused: list[tuple[int, QuarantineError]]) -> Found:
+    late = [one.late for one in effects if one.late is not None]
+    codes = [one.code.decode() if one.code is not None else [None] * len(one) for one in late]
+    return Found(
+        fold.state.digest_parts(),
+        [one for each in effects for one in each.transitions],
+        [one for each in effects for one in each.digests],
+        [
+            row
+            for one, code in zip(late, codes, strict=True)
+            for row in zip(one.sensor.decode(), one.ts_us.tolist(), code, strict=True)
+        ],
+        sum(one.forgotten for one in effects),
+        [(offset, error.reason, error.detail) for offset, error in refused],
+    )
+
+
+def one_by_one(plan: Plan, records: list[LogRecord]) -> Found:
+    fold, effects, refused = PartitionFold(plan, PARTITIONS, partition=PARTITION), [], []
+    for record in records:
+        try:
+            effects.append(fold.fold(record))
+        except QuarantineError as error:
+            refused.append((record.offset, error))
+    return found_of(fold, effects, refused)
+
+
+def owned_of(plan: Plan, live_from: int = 0) -> OwnedPartition:
+    return OwnedPartition(PartitionFold(plan, PARTITIONS, partition=PARTITION), live_from=live_from, fence=1)
+
+
+@examples(150)
+@given(log=logs(), polls=st.lists(st.integers(1, 30), min_size=1), plan=st.sampled_from([PLAN, FEW]))
+def test_any_cut_into_polls_gives_the_same_as_record_by_record(
+    log: list[LogRecord], polls: list[int], plan: Plan
+) -> None:
+    owned, left, taken = owned_of(plan), log, 0
+    effects, refused = list[Effects](), list[tuple[int, QuarantineError]]()
+
+    while left:
+        size = polls[len(left) % len(polls)]
+        outcome = owned.fold_all(left[:size])
+        left = left[size:]
+        effects += outcome.effects
+        refused += [(one.record.offset, one.error) for one in outcome.set_aside]
+        taken += outcome.records
+
+    assert found_of(owned.fold, effects, refused) == one_by_one(plan, log)
+    assert taken + len(refused) == len(log)
+    offsets = [one.offset for one in effects]
+    assert offsets == sorted(set(offsets))
+    assert set(offsets) <= {one.offset for one in log}
+
+
+@examples(80)
+@given(log=logs(), data=st.data())
+def test_what_was_published_before_is_not_said_again_where_it_would_be_in_the_midst_of_a_run(
+    log: list[LogRecord], data: st.DataObject
+) -> None:
+    live_from = data.draw(st.integers(0, log[-1].offset + 1))
+    before, owned = owned_of(PLAN), owned_of(PLAN, live_from)
+    told = before.fold_all([one for one in log if one.offset < live_from])
+
+    outcome = owned.fold_all(log)
+    rest = before.fold_all([one for one in log if one.offset >= live_from])
+
+    assert owned.fold.state.digest_parts() == before.fold.state.digest_parts()
+    assert [(one.offset, one.transitions) for one in outcome.effects] == [
+        (one.offset, one.transitions) for one in rest.effects
+    ]
+    assert [one.record for one in outcome.set_aside] == [one.record for one in rest.set_aside]
+    assert all(one.record.offset >= live_from for one in outcome.set_aside)
+    assert outcome.records == rest.records
+    assert outcome.verdicts.tolist() == rest.verdicts.tolist()
+    assert outcome.rebuilt.tolist() == told.verdicts.tolist()
+
+
+def test_the_logs_that_are_made_up_are_worth_their_name() -> None:
+    """The properties above say little if nothing ever happens."""
+    chance, offset, records = np.random.default_rng(1), 0, list[LogRecord]()
+    for round_ in range(300):
+        for sensor in HERE:
+            value = float(chance.normal(5.0, 1.0)) + 30.0 * (chance.random() < 0.05)
+            lag_ms = int(chance.choice([0, 0, 0, 30_000, 7_200_000]))
+            ms = START_MS + round_ * 1_000
+            untimed = chance.random() < 0.3
+            records.append(foreign(offset, line(sensor, value, None if untimed else ms - lag_ms), ms))
+            offset += 1
+    owned = owned_of(PLAN)
+
+    outcome = owned.fold_all(records)
+
+    assert found_of(owned.fold, outcome.effects, []) == one_by_one(PLAN, records)
+    assert {one.phase for each in outcome.effects for one in each.transitions} >= {Phase.FIRING, Phase.RESOLVED}
+    assert {one for one in Verdict if outcome.verdicts[one]} >= {Verdict.FOLDED, Verdict.OUT_OF_ORDER, Verdict.LATE}
+    assert len(outcome.effects) == 300
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def run_of(size: int, ms: int = START_MS, first_offset: int = 0) -> list[LogRecord]:
+    return [foreign(first_offset + at, line(HERE[0], at), ms) for at in range(size)]
+
+
+def test_what_arrived_together_is_folded_at_once_and_its_effects_carry_the_last_offset() -> None:
+    outcome = owned_of(PLAN).fold_all(run_of(500))
+
+    assert outcome.records == 500
+    assert outcome.verdicts[Verdict.FOLDED] == 500
+    assert [one.offset for one in outcome.effects] == [499]
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param(foreign(3, line(HERE[0], 1), START_MS + ARRIVAL_GRID_MS), id="another arrival"),
+        pytest.param(foreign(4, line(HERE[0], 1)), id="after a gap"),
+        pytest.param(record_of(3, Batch(START_US)), id="a gateway's"),
+        pytest.param(record_of(3, Batch(START_US), tick=True), id="a tick"),
+        pytest.param(foreign(3, b" " * MAX_RUN_BYTES + line(HERE[0], 1)), id="a large one"),
+    ],
+)
+def test_a_run_ends_where_another_kind_of_record_comes(stranger: LogRecord) -> None:
+    records = [*run_of(3), stranger, *run_of(2, first_offset=stranger.offset + 1)]
+    assert run_length(records, 0) == 3
+    assert run_length(records, 1) == 2
+    assert run_length(records, 4) == 2
+
+
+def test_a_run_begins_and_ends_on_the_grid_of_arrival_times() -> None:
+    last = START_MS + ARRIVAL_GRID_MS - 1
+    records = [*run_of(1, START_MS - 1), *run_of(1, START_MS, 1), *run_of(1, last, 2), *run_of(1, last + 1, 3)]
+    assert [run_length(records, at) for at in range(4)] == [1, 2, 1, 1]
+
+
+def test_a_stamp_is_kafkas_to_the_millisecond_and_is_never_the_future() -> None:
+    plan = plan_of(*PLANT, future_us=0)
+    fold = PartitionFold(plan, PARTITIONS)
+    last_ms = START_MS + ARRIVAL_GRID_MS - 1
+
+    run = fold.fold_run([foreign(0, line("a/1/x", 1)), foreign(1, line("a/1/x", 2), last_ms)])
+
+    assert run.effects is not None
+    assert fold.state.counts[Verdict.FOLDED] == 2
+    assert fold.state.sensors["shown_us"][0] == last_ms * 1_000
+    assert fold.state.now_us == START_US
+
+
+def test_a_bad_record_in_a_run_is_set_aside_alone() -> None:
+    records = run_of(9)
+    bad = {1: b"?", 4: line("a//x", 1), 5: line(ELSEWHERE, 1), 7: b'[{"sensor": "a/1/x", "value": {}}]', 8: None}
+    for offset, data in bad.items():
+        records[offset] = records[offset]._replace(value=data)
+
+    outcome = owned_of(PLAN).fold_all(records)
+
+    assert [one.record.offset for one in outcome.set_aside] == list(bad)
+    assert [one.offset for one in outcome.effects] == [8]
+    assert (outcome.records, outcome.verdicts.sum(), outcome.next_offset) == (4, 4, 9)
+
+
+def test_a_run_of_nothing_but_bad_records_moves_nothing_but_the_offset() -> None:
+    owned = owned_of(PLAN)
+    before = owned.fold.state.digest_parts()
+
+    outcome = owned.fold_all([foreign(at, b"?") for at in range(4)])
+
+    assert [one.record.offset for one in outcome.set_aside] == [0, 1, 2, 3]
+    assert (outcome.records, outcome.effects, outcome.next_offset) == (0, [], 4)
+    assert owned.fold.state.digest_parts() == before
+
+
+def test_a_record_that_is_left_out_parts_a_run() -> None:
+    owned = owned_of(PLAN)
+    owned.skip(2)
+
+    outcome = owned.fold_all(run_of(5))
+
+    assert [one.record.offset for one in outcome.set_aside] == [2]
+    assert [one.offset for one in outcome.effects] == [1, 4]
+    assert (outcome.records, outcome.verdicts.sum()) == (4, 4)
+
+
+class Poisoned(PartitionFold):
+    """A fold that does not survive a certain record."""
+
+    def fold_run(self, records: Any) -> Run:
+        if any(one.offset == 105 for one in records):
+            raise ZeroDivisionError
+        return super().fold_run(records)
+
+
+def test_of_a_run_that_the_fold_does_not_survive_the_first_record_is_named_and_how_many_it_may_be() -> None:
+    records = [*run_of(3, first_offset=100), *run_of(9, START_MS + 1_000, first_offset=103)]
+    fold = Poisoned(PLAN, PARTITIONS)
+    fold.state.next_offset = 100
+    owned = OwnedPartition(fold, live_from=0, fence=1)
+
+    outcome = owned.fold_all(records)
+
+    assert outcome.failed is not None
+    assert (outcome.failed.record.offset, outcome.failed.among) == (103, 9)
+    assert [one.offset for one in outcome.effects] == [102]
+    assert outcome.next_offset == 103
+    # One at a time, it is found.
+    fold.state.next_offset = 103
+    alone = [owned.fold_all([one]).failed for one in records[3:6]]
+    assert [one and (one.record.offset, one.among) for one in alone] == [None, None, (105, 1)]
+
+
+def test_who_is_forgotten_with_the_first_record_of_a_run_is_unknown_to_the_second() -> None:
+    silent_us = FORGET_US + HOUR_US
+    # A gateway's record may bring a sensor of any partition.
+    records = [record_of(0, Batch(START_US, (Row(ELSEWHERE, START_US, 1.0),)))]
+    while (at_us := START_US + len(records) * HOUR_US - 1_000_000) < START_US + silent_us:
+        records.append(record_of(len(records), Batch(at_us), tick=True))
+    ms = (START_US + silent_us) // 1_000
+    run = [foreign(len(records) + at, line(sensor, 1), ms) for at, sensor in enumerate([HERE[0], ELSEWHERE, HERE[0]])]
+    owned = owned_of(PLAN)
+
+    outcome = owned.fold_all([*records, *run])
+
+    refused = [(one.record.offset, one.error) for one in outcome.set_aside]
+    assert [offset for offset, _ in refused] == [run[1].offset]
+    found = found_of(owned.fold, outcome.effects, refused)
+    assert found.forgotten == 1
+    assert found == one_by_one(PLAN, [*records, *run])
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def alone_of(value: bytes | None, us: int) -> Readings | QuarantineError:
+    try:
+        return decode_foreign(value, us)
+    except QuarantineError as error:
+        return error
+
+
+@examples(100)
+@given(
+    values=st.lists(
+        st.sampled_from(BAD)
+        | _readings(START_MS).map(lambda one: json.dumps(one).encode())
+        | st.lists(_readings(START_MS), max_size=12).map(lambda rows: json.dumps(rows).encode())
+        | st.lists(_readings(START_MS), max_size=12).map(lambda rows: json.dumps(_columns(rows)).encode()),
+        max_size=8,
+    )
+)
+def test_records_are_read_together_as_each_is_read_alone(values: list[bytes | None]) -> None:
+    arrived_us = [START_US + at * 1_000 for at in range(len(values))]
+    run = decode_run(values, arrived_us)
+    at = 0
+    for number, (value, us) in enumerate(zip(values, arrived_us, strict=True)):
+        alone = alone_of(value, us)
+        if isinstance(alone, QuarantineError):
+            assert (run.refused[number].reason, run.refused[number].detail) == (alone.reason, alone.detail)
+            continue
+        assert number not in run.refused
+        rows = np.arange(at, at + len(alone))
+        here = run.readings.take(rows)
+        assert (run.record[rows] == number).all()
+        assert here.sensor.decode() == alone.sensor.decode()
+        for name in ("ts_us", "value", "quality", "flags"):
+            assert getattr(here, name).tobytes() == getattr(alone, name).tobytes()
+        for name in ("text", "code"):
+            one, other = getattr(here, name), getattr(alone, name)
+            nothing = [None] * len(alone)
+            assert (nothing if one is None else one.decode()) == (nothing if other is None else other.decode())
+        at += len(alone)
+    assert at == len(run.readings)
+    assert (run.readings.flags & ~np.uint8(Flag.ARRIVAL_STAMPED) == 0).all()
