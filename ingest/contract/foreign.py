@@ -35,7 +35,7 @@ ARRIVAL_GRID_MS = 100
 _SHOWN = 200
 _SOURCE = "foreign"
 _BLANKS = b" \t\r\n"
-_STAMPED = int(Flag.ARRIVAL_STAMPED)
+_STAMPED = np.uint8(Flag.ARRIVAL_STAMPED)
 _STAMPS_US = 1_000_000
 _MANY = 8
 
@@ -138,7 +138,7 @@ def decode_run(values: Sequence[bytes | None], arrived_us: Sequence[int], max_ro
     refused: dict[int, QuarantineError] = {}
     (sensors, times, given, qualities, texts), sizes = _gather(values, max_rows, refused)
     wrong: dict[int, QuarantineError] = {}
-    record = np.arange(len(sizes)).repeat(sizes)
+    record = np.zeros(sizes[0], np.intp) if len(sizes) == 1 else np.arange(len(sizes)).repeat(sizes)
     ts_us, flags = _times(times, np.array(arrived_us, np.int64)[record], wrong)
     value, text, implied = _values(given, texts, len(sensors), wrong)
     quality, code = _qualities(qualities, implied, wrong)
@@ -168,7 +168,7 @@ def stamp(readings: Readings, slot: NDArray[np.int32], newest_us: NDArray[np.int
     one and its duplicate. slot: by row, -1 for none. newest_us: of what each slot has had so far, up to latest_us; what
     is later is the future. Where that is over a second ahead, the arrival time stands: it came from another clock.
     """
-    stamped = (readings.flags & np.uint8(_STAMPED)) != 0
+    stamped = (readings.flags & _STAMPED) != 0
     if not stamped.any():
         return readings
     times, newest = readings.ts_us.tolist(), dict[int, int]()
@@ -285,8 +285,10 @@ def _times(
     if us is not None:
         return np.array(us, np.int64), np.zeros(rows, np.uint8)
     us = list(_each(lambda time: 0 if time is None else to_us(time, "auto"), 0, wrong, times))
+    if None not in times:
+        return np.array(us, np.int64), np.zeros(rows, np.uint8)
     stamped = np.array([time is None for time in times], np.bool_)
-    return np.where(stamped, arrived_us, np.array(us, np.int64)), np.where(stamped, np.uint8(_STAMPED), np.uint8(0))
+    return np.where(stamped, arrived_us, np.array(us, np.int64)), np.where(stamped, _STAMPED, np.uint8(0))
 
 
 _NO_VALUE = nan, None, Quality.BAD

@@ -29,13 +29,16 @@ LONGEST_US = 3_600_000_000
 KEPT = 1_000
 """Episodes that are kept of a partition, the worst; the rest are counted by site."""
 _SITES = 1_000
+_HISTORICAL = np.uint8(Flag.HISTORICAL)
 
 
 def backlog_rows(readings: Readings, envelope: Envelope, backlog_us: int) -> NDArray[np.bool_]:
     """Which rows are backlog, shape (rows,)."""
     if envelope.sent_us is not None and envelope.sent_us - envelope.arrival_us > backlog_us:
         return np.ones(len(readings), np.bool_)
-    historical: NDArray[np.bool_] = (readings.flags & np.uint8(Flag.HISTORICAL)) != 0
+    if not readings.flags.any():
+        return np.zeros(len(readings), np.bool_)
+    historical: NDArray[np.bool_] = (readings.flags & _HISTORICAL) != 0
     return historical & (readings.ts_us < envelope.arrival_us - backlog_us)
 
 

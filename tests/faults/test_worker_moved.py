@@ -15,7 +15,7 @@ from tests.faults.worker_truth import check
 from tests.faults.workers import SESSION_S, Workers, raise_alarms
 from tests.servers.waiting import wait_until
 
-ROUNDS = 3
+ROUNDS = 2
 EVERY_S = 2.0
 
 

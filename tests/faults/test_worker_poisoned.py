@@ -31,7 +31,8 @@ async def poison(workers: Workers, partition: int, value: float) -> int:
 async def test_records_that_raise_and_crash_are_set_aside_and_all_else_is_folded(
     tmp_path: Path, kafka: str, topic_prefix: str
 ) -> None:
-    with Workers(tmp_path, kafka, topic_prefix, 2) as workers:
+    # Each crash has to be noticed by the group.
+    with Workers(tmp_path, kafka, topic_prefix, 2, session_s=1.0) as workers:
         crashes = 0
 
         def supervise() -> None:

@@ -12,8 +12,11 @@ from ingest.contract.errors import IncompatibleError, QuarantineError
 from ingest.contract.wire import JSON
 from stream.fold.alerts import Phase
 from stream.fold.gate import Verdict
+from stream.fold.migrate import plan_from
 from stream.fold.partition import LogRecord, PartitionFold
+from stream.fold.state import PartitionState
 from stream.owned import OwnedPartition
+from stream.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from tests.unit.stream.logs import (
     PARTITIONS,
     PLANT,
@@ -93,6 +96,47 @@ def test_any_grouping_of_records_gives_the_same_bits_and_the_same_alerts(log: li
     assert owned.fold.state.digest_parts() == whole.digest
     assert transitions == whole.transitions
     assert counted == rows_in(log)
+
+
+def kept(fold: PartitionFold) -> PartitionFold:
+    """What comes back from a snapshot."""
+    definitions = fold.plan.definitions.to_bytes()
+    data = encode_snapshot(Snapshot("group", "readings", 0, PARTITIONS, 1, START_US, definitions, fold.state.freeze()))
+    found = decode_snapshot(bytes(data))
+    plan = plan_from(found.definitions, fold.plan.registry)
+    return PartitionFold(plan, PARTITIONS, PartitionState.thaw(plan, found.frozen))
+
+
+@examples(50)
+@given(
+    log=ANY_LOG,
+    cuts=CUTS,
+    deaths=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=4),
+)
+def test_a_fold_that_dies_anywhere_and_goes_on_from_its_last_snapshot_gives_the_same_bits_and_the_same_alerts(
+    log: list[Batch], cuts: list[tuple[int, Encoding, bool]], deaths: list[tuple[float, float]]
+) -> None:
+    """deaths: (where, how much of what is since the last snapshot was snapshotted), as shares."""
+    records = cut(log, cuts)
+    whole = fold_records(PLAN, records)
+    fold, said, snapshot_at = PartitionFold(PLAN, PARTITIONS), dict[int, list[object]](), 0
+    kept_fold = kept(fold)
+    for share, part in sorted(deaths):
+        dies_at = max(snapshot_at, int(share * len(records)))
+        snapshots_at = snapshot_at + int(part * (dies_at - snapshot_at))
+        for record in records[snapshot_at:dies_at]:
+            said[record.offset] = [*fold.fold(record).transitions]
+            if record.offset + 1 == snapshots_at:
+                kept_fold = kept(fold)
+                snapshot_at = snapshots_at
+        # Its end; another begins where the snapshot was.
+        fold = kept(kept_fold)
+        assert fold.state.next_offset == snapshot_at
+    for record in records[snapshot_at:]:
+        said[record.offset] = [*fold.fold(record).transitions]
+
+    assert fold.state.digest_parts() == whole.digest
+    assert [one for offset in sorted(said) for one in said[offset]] == whole.transitions
 
 
 @examples(20)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from zlib import crc32
 
 import pytest
 
+from ingest.contract.errors import IncompatibleError
 from stream.alerts_told import Told
 from stream.consumer import Bounds
 from stream.fold.alerts import Phase, alert_id
@@ -14,6 +18,7 @@ from stream.fold.reconciling import OpenAlert
 from stream.notes import Note
 from stream.owned import OwnedPartition
 from stream.restoring import fence_after
+from stream.snapshot import SCHEMA_VERSION, decode_snapshot, encode_snapshot
 from tests.unit.stream.fakes import HOT, Rig, reading
 from tests.unit.stream.logs import S_US, START_US, plan_of
 
@@ -41,6 +46,12 @@ async def snapshot_of(rig: Rig, partition: int) -> None:
     rig.clock.at_s += 6.0
     await rig.consumer.deliver({})
     assert Note((await rig.store.list(partition))[0].id).snapshot_id in rig.consumer.metadata[partition]
+
+
+async def until_it_ends(rig: Rig) -> None:
+    """Rounds until the worker ends with an error, which is raised."""
+    for _ in range(50):
+        await rig.consumer.deliver({})
 
 
 async def again(rig: Rig, *partitions: int) -> None:
@@ -100,6 +111,54 @@ async def test_a_damaged_snapshot_is_passed_over_for_the_one_before_it(rig: Rig)
     await rig.consumer.deliver({0: [reading(1, 99.0)]})
     assert len(told_phases(rig)) == 1
     assert state_of(rig, 0) == reference(1.0, 99.0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], "torn"),
+        (lambda data: b"", "torn"),
+        (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "corrupt"),
+        (lambda data: encode_snapshot(replace(decode_snapshot(data), group="another")), "foreign"),
+        (lambda data: encode_snapshot(replace(decode_snapshot(data), partitions=5)), "foreign"),
+    ],
+    ids=["half", "empty", "a flipped bit", "another group's", "of another partition count"],
+)
+async def test_without_any_snapshot_that_is_good_the_log_is_folded_again(
+    rig: Rig, spoil: Callable[[bytes], bytes], reason: str
+) -> None:
+    await rig.assign(0)
+    await rig.consumer.deliver({0: [reading(0, 1.0), reading(1, 99.0)]})
+    await snapshot_of(rig, 0)
+    for entry in await rig.store.list(0):
+        name = f"{rig.store.folder(0)}/{entry.id}.snapshot"
+        await rig.store.objects.put(name, bytes(spoil(bytes(await rig.store.objects.get(name, 2**20) or b""))))
+    rig.consumer.since[0] = 0
+
+    await again(rig, 0)
+    said = told_phases(rig)
+    await rig.consumer.deliver({0: [reading(0, 1.0), reading(1, 99.0)]})
+
+    assert rig.counted("snapshots_unusable_total", reason=reason) >= 1
+    assert rig.counted("restores_total", how="rebuild") == 1
+    assert state_of(rig, 0) == reference(1.0, 99.0)
+    assert told_phases(rig) == said
+
+
+async def test_a_newer_programs_snapshot_ends_the_worker_with_what_to_do(rig: Rig) -> None:
+    await rig.assign(0)
+    await rig.consumer.deliver({0: [reading(0, 1.0)]})
+    await snapshot_of(rig, 0)
+    name = f"{rig.store.folder(0)}/{(await rig.store.list(0))[0].id}.snapshot"
+    data = bytearray(await rig.store.objects.get(name, 2**20) or b"")
+    data[8:10] = (SCHEMA_VERSION + 1).to_bytes(2, "little")
+    data[22:26] = crc32(data[:22]).to_bytes(4, "little")
+    await rig.store.objects.put(name, bytes(data))
+    rig.worker._owned.clear()
+    rig.worker.assigned({0})
+
+    with pytest.raises(IncompatibleError, match="upgrade"):
+        await until_it_ends(rig)
 
 
 async def test_when_the_groups_offsets_are_gone_the_newest_snapshot_is_found(rig: Rig) -> None:
