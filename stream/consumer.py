@@ -35,6 +35,8 @@ from stream.fold.partition import LogRecord
 SESSION_TIMEOUT_MS = 10_000
 _STOP_TIMEOUT_S = 5.0
 _CALL_TIMEOUT_S = 15.0
+# One request; whoever waits for it holds up the fold.
+_COMMIT_TIMEOUT_S = 5.0
 _MOVED_ON = (
     CommitFailedError,
     IllegalGenerationError,
@@ -210,7 +212,7 @@ class LogConsumer:
         """
         wanted = {self._at(at): OffsetAndMetadata(offset, metadata) for at, (offset, metadata) in offsets.items()}
         try:
-            await self._guarded(self._commit_once(wanted))
+            await self._guarded(self._commit_once(wanted), _COMMIT_TIMEOUT_S)
         except _MOVED_ON as error:
             raise RefusedError(f"the group has moved on: {type(error).__name__}") from error
 
@@ -229,10 +231,10 @@ class LogConsumer:
         return None if subscription is None else subscription.assignment
 
     @staticmethod
-    async def _guarded(call: Coroutine[Any, Any, Any]) -> Any:
+    async def _guarded(call: Coroutine[Any, Any, Any], timeout_s: float = _CALL_TIMEOUT_S) -> Any:
         # The client itself would try for ever, and whoever waits for it with it.
         try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await call
         except _MOVED_ON:
             raise

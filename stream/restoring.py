@@ -35,6 +35,8 @@ from stream.snapshot import Fault, Snapshot, SnapshotError
 from stream.snapshot_store import SnapshotStore
 from stream.tries import Tries
 
+# Whoever cannot use so many has to rebuild from the log anyway, and soon.
+_MOST_TRIED = 16
 # A partition that has been started so often without a snapshot since is folded one record at a time.
 _CARELESS_STARTS = 2
 _GENERATION_BITS = 32
@@ -148,25 +150,26 @@ class Restorer:
 
     async def _snapshot(self, partition: int, bounds: Bounds, note: Note) -> tuple[str, PartitionFold, int] | None:
         """(id, fold, fence) of the one that the commit names, else of the newest that is whole and not ahead of it."""
-        name, snapshot = note.snapshot_id, None
-        if name and bounds.committed is not None:
+        names = [note.snapshot_id] if note.snapshot_id and bounds.committed is not None else []
+        for entry in await self._store.list(partition):
+            if entry.id not in names and (bounds.committed is None or entry.next_offset <= bounds.committed):
+                names.append(entry.id)
+        unreadable: UnreadableError | None = None
+        for name in names[:_MOST_TRIED]:
             try:
                 snapshot = await self._store.get(partition, name)
-            except (SnapshotError, UnreadableError) as error:
+                return name, await asyncio.to_thread(self._thaw, partition, snapshot), snapshot.fence
+            except UnreadableError as error:
+                unreadable = error
                 self._pass_over(partition, name, error)
-        if snapshot is None:
-            found = await self._store.newest_valid(partition, up_to_offset=bounds.committed)
-            for skipped, why in found.skipped:
-                if skipped != name:
-                    self._pass_over(partition, skipped, why)
-            if found.snapshot is None or found.id is None:
-                return None
-            name, snapshot = found.id, found.snapshot
-        try:
-            return name, await asyncio.to_thread(self._thaw, partition, snapshot), snapshot.fence
-        except (LayoutError, QuarantineError) as error:
-            self._events.snapshot_unusable(partition, name, Fault.LAYOUT, str(error))
-            return None
+            except SnapshotError as error:
+                self._pass_over(partition, name, error)
+            except (LayoutError, QuarantineError) as error:
+                self._events.snapshot_unusable(partition, name, Fault.LAYOUT, str(error))
+        if unreadable is not None:
+            # What is there must not be taken for lost.
+            raise unreadable
+        return None
 
     def _pass_over(self, partition: int, name: str, error: SnapshotError | UnreadableError) -> None:
         if not isinstance(error, SnapshotError):

@@ -224,7 +224,7 @@ class Worker:
             work = {at: records for at, records in found.items() if at in self._owned}
             if work:
                 await self._work(work)
-            if self._clock.monotonic_s() - self._committed_s >= self._settings.commit_every / 1e6:
+            if self._clock.monotonic_s() - self._committed_s >= min(self._settings.commit_every / 1e6, _LEASE_S / 2):
                 await self._commit(set(self._owned))
             await self._checkpoints.take_due(self._owned)
 
@@ -276,8 +276,8 @@ class Worker:
     async def _commit(self, partitions: Iterable[int], *, unmoved: bool = False) -> None:
         """Commit what has moved on; a failure is told and made good by the next commit. In turn only."""
         self._committed_s = self._clock.monotonic_s()
-        # To ask for the group's word costs as little as to wait for work.
-        unmoved = unmoved or self._committed_s - self._lease_s > _LEASE_S / 2
+        # To ask for the group's word costs no more than a commit.
+        unmoved = unmoved or self._committed_s - self._lease_s >= _LEASE_S / 2
         moved = {}
         for partition in partitions:
             one = self._owned.get(partition)
@@ -390,4 +390,7 @@ class Worker:
             return [f"{len(self._restoring)} partitions are being restored"]
         if not self._owned:
             return ["no partition assigned yet"]
+        silent_s = self._clock.monotonic_s() - self._lease_s
+        if silent_s > _LEASE_S and any(one.live for one in self._owned.values()):
+            return ["the consumer group does not answer: nothing is published until it does"]
         return [f"snapshots cannot be written: {self._checkpoints.trouble}"] if self._checkpoints.trouble else []

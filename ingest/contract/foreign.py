@@ -124,7 +124,10 @@ class ForeignRun:
     def without(self, refused: dict[int, QuarantineError]) -> ForeignRun:
         """Refuse these records as well."""
         kept = np.flatnonzero(~np.isin(self.record, list(refused)))
-        return ForeignRun(self.readings.take(kept), self.record[kept], self.refused | refused)
+        readings = self.readings.take(kept)
+        for column in (readings.ts_us, readings.value, readings.quality, readings.flags):
+            _fixed(column)
+        return ForeignRun(readings, self.record[kept], self.refused | refused)
 
 
 def decode_run(values: Sequence[bytes | None], arrived_us: Sequence[int], max_rows: int = MAX_ROWS) -> ForeignRun:

@@ -108,6 +108,7 @@ class WorkerSettings(Section):
     rebuild: DurationUs = 3_600 * _SECOND_US
     """How far before the last commit a starting worker reads, to rebuild windows and models."""
     commit_every: DurationUs = 5 * _SECOND_US
+    """At most so long, and 5 s: a commit is how a worker hears that its partitions are still its own."""
     forget: Annotated[DurationUs, Field(ge=3_600 * _SECOND_US)] = 30 * 86_400 * _SECOND_US
     """A sensor that nothing was heard of for so long loses its slot: time in which the log went on, so that a
     standstill of everything is none. Sensors with an open alert are kept."""

@@ -115,13 +115,16 @@ def _documents(readings: Readings) -> list[dict[str, object]]:
 def foreign_records(
     part: Part, first_round: int, rounds: int, rows: int, written: Callable[[Readings], list[bytes]]
 ) -> list[LogRecord]:
-    """The same from other producers. written: how they write so many rows."""
-    headers = [("content-type", JSON.encode())]
-    return [
-        LogRecord(next(part.offsets), headers, value, int(piece.ts_us.max()) // 1_000)
-        for piece in pieces_of(part, first_round, rounds, rows)
-        for value in written(piece)
-    ]
+    """The same from other producers, who do not speak all at once. written: how they write so many rows."""
+    records, arrived = [], first_round * len(part.names)
+    for piece in pieces_of(part, first_round, rounds, rows):
+        values = written(piece)
+        for value in values:
+            # When the last of its readings is there.
+            arrived += len(piece) // len(values)
+            at_us = START_US + (arrived - 1) * ROUND_US // len(part.names)
+            records.append(LogRecord(next(part.offsets), [("content-type", JSON.encode())], value, at_us // 1_000))
+    return records
 
 
 def _record(part: Part, readings: Readings, value: bytes) -> LogRecord:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.wire import Wire
-from tests.faults.worker_plant import PARTITIONS
+from tests.faults.worker_plant import NO_TICKS, PARTITIONS
 from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check
-from tests.faults.workers import Workers, raise_alarms
+from tests.faults.workers import Workers, hold_up
 from tests.servers.waiting import wait_until
 
 
@@ -22,23 +22,25 @@ def live(one: WorkerProcess) -> float:
 @pytest.mark.fault(7)
 @pytest.mark.timeout(180)
 async def test_a_black_hole_between_a_worker_and_kafka(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
-    with Wire(int(kafka.rpartition(":")[2])) as wire, Workers(tmp_path, kafka, topic_prefix, 2) as workers:
+    with (
+        Wire(kafka) as wire,
+        Workers(tmp_path, kafka, topic_prefix, 2, more=NO_TICKS) as workers,
+    ):
         cut_off, other = workers
         cut_off.begin(ADDRESS=f"{kafka}={wire.port}")
         other.begin()
         wait_until(lambda: all(one.ready and live(one) == 2 for one in workers), timeout_s=60, what="two each")
-        with workers.feed(pace=40) as feed:
+        with workers.feed(pace=60) as feed:
             feed.wait(40)
-            # It still hears what it has asked for, and nobody hears it: what it has to tell is on its way for long.
-            wire.up.clear()
-            await raise_alarms(workers)
+        await workers.wait_committed()
+        await hold_up(workers, cut_off, wire)
+        wire.cut()
+        with workers.feed(seed=2, pace=60) as feed:
             wait_until(lambda: live(other) == PARTITIONS, timeout_s=60, what="the other has taken over")
-            wire.cut()
-            feed.wait(40)
+            wait_until(lambda: not cut_off.ready, timeout_s=60, what="it says that it cannot work")
             records = cut_off.metric("records_total")
             feed.wait(40)
             assert cut_off.metric("records_total") == records
-            wait_until(lambda: not cut_off.ready, timeout_s=60, what="it says that it cannot work")
             wire.mend()
             wait_until(lambda: cut_off.ready and live(cut_off) == 2, timeout_s=60, what="a member again")
             feed.wait(20)
@@ -72,6 +74,7 @@ async def test_stopped_for_longer_than_the_session_and_with_a_commit_in_flight(
             wait_until(lambda: all(each.ready and live(each) == 2 for each in workers), timeout_s=60, what="two each")
             feed.wait(20)
         await workers.wait_committed()
+        assert one.metric("commits_total", outcome="failed") >= 1
         workers.terminate()
         found = await check(workers)
         assert found.words > 20

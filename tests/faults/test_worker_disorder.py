@@ -18,7 +18,7 @@ from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.state import PartitionState
 from tests.deployment.logs import read_topic
 from tests.faults.feeding import producer_to, send_records
-from tests.faults.worker_plant import PARTITIONS, machines_of
+from tests.faults.worker_plant import NO_TICKS, PARTITIONS, machines_of
 from tests.faults.worker_truth import check, heard, newest_state
 from tests.faults.workers import Workers
 from tests.unit.stream.logs import HOUR_US, MINUTE_US, S_US, Batch, Row, record_of
@@ -162,7 +162,7 @@ async def test_twice_out_of_order_late_and_under_a_wrong_clock(tmp_path: Path, k
         BEHIND: behind(logs[BEHIND]),
     }
     # Without ticks: the logs' own time is all there is.
-    with Workers(tmp_path, kafka, topic_prefix, 2, more={"worker": 'tick = "1h"'}) as workers:
+    with Workers(tmp_path, kafka, topic_prefix, 2, more=NO_TICKS) as workers:
         workers.start()
         async with producer_to(kafka) as producer:
             for partition, records in sent.items():

@@ -16,6 +16,8 @@ from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check, told_before
 from tests.faults.workers import Workers
 
+# Each death has to be noticed by the group.
+SESSION_S = 1.0
 KILLS = int(os.environ.get("MILLSTREAM_KILLS", "8"))
 # How often a failpoint is passed at the most before it kills: some while restoring, some later, some never.
 POINTS = {
@@ -42,7 +44,7 @@ async def envelopes(workers: Workers) -> list[Envelope]:
 @pytest.mark.fault(2)
 @pytest.mark.timeout(180)
 async def test_kill_9_at_every_step_changes_nothing(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
-    with Workers(tmp_path, kafka, topic_prefix, 3) as workers:
+    with Workers(tmp_path, kafka, topic_prefix, 3, session_s=SESSION_S) as workers:
         one, two, three = workers
         workers.start()
         with workers.feed(pace=60) as feed:
@@ -77,7 +79,7 @@ async def test_kill_9_at_every_step_changes_nothing(tmp_path: Path, kafka: str, 
 @pytest.mark.timeout(60 + 6 * KILLS)
 async def test_random_kill_9_changes_nothing(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
     chance = random.Random(KILLS)
-    with Workers(tmp_path, kafka, topic_prefix, 3) as workers:
+    with Workers(tmp_path, kafka, topic_prefix, 3, session_s=SESSION_S) as workers:
         workers.start()
         killed, changed = 0, False
         with workers.feed(seed=2, pace=40) as feed:

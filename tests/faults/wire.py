@@ -12,13 +12,14 @@ _CHUNK = 65_536
 
 
 class Wire:
-    """Listens on `port` and passes everything on to `target` at 127.0.0.1.
+    """Listens on `port` and passes everything on to `target`, "127.0.0.1:port".
 
     up, down: whether anything gets through, to the target and from it. What does not is passed on when it does again.
     """
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.up, self.down = threading.Event(), threading.Event()
@@ -52,7 +53,7 @@ class Wire:
             while True:
                 near, _ = self._listener.accept()
                 # Who dials while it is dead is accepted, and hears nothing: no reset tells it more.
-                far = socket.create_connection(("127.0.0.1", self._target))
+                far = socket.create_connection(self._target)
                 self._sockets += [near, far]
                 for source, sink, open_ in ((near, far, self.up), (far, near, self.down)):
                     threading.Thread(target=_pass_on, args=(source, sink, open_), daemon=True).start()

@@ -21,6 +21,8 @@ T = TypeVar("T")
 PARTITIONS = 4
 ALARM = 500.0
 """A level at which an alert fires at once."""
+NO_TICKS = {"worker": 'tick = "1h"'}
+"""Settings with which nothing is in the log but what a test puts there."""
 CLASSES = (
     ClassSettings(
         name="level",

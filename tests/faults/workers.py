@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,7 @@ from stream.fold.plan import make_plan
 from stream.notes import Note, read_note
 from stream.snapshot_store import SnapshotStore, open_objects
 from tests.faults.feeding import Feed, producer_to, send, send_records
+from tests.faults.wire import Wire
 from tests.faults.worker_plant import ALARM, PARTITIONS, level_of, settings_of
 from tests.faults.worker_process import WorkerProcess
 from tests.servers.waiting import wait_until
@@ -160,6 +161,20 @@ async def raise_alarms(workers: Workers, level: float = ALARM) -> None:
     for partition in range(PARTITIONS):
         now_us = time.time_ns() // 1000
         await workers.send(partition, Batch(now_us, (Row(level_of(partition), now_us, level),)))
+
+
+async def hold_up(workers: Workers, one: WorkerProcess, wire: Wire) -> None:
+    """Cut a worker's wire to Kafka while it has something to tell: that stays on its way. Without ticks and feed."""
+    for level in (ALARM, 0.0) * 5:
+        # It hears what it has asked for already, and nobody hears what it says of that.
+        wire.up.clear()
+        records = one.metric("records_total")
+        await raise_alarms(workers, level)
+        with suppress(TimeoutError):
+            wait_until(lambda: one.metric("records_total") > records, timeout_s=1.0, what="folded")  # noqa: B023
+            return
+        wire.up.set()  # it had not asked, or waits for something else
+    raise AssertionError(f"{one.name} never had anything to tell")
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -259,6 +260,12 @@ def test_a_run_begins_and_ends_on_the_grid_of_arrival_times() -> None:
     assert [run_length(records, at) for at in range(4)] == [1, 2, 1, 1]
 
 
+def test_the_documentation_says_what_is_folded_at_once() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "foreign.md").read_text()
+    assert f"in the same {ARRIVAL_GRID_MS} ms" in page
+    assert f"rounded down to {ARRIVAL_GRID_MS} ms" in page
+
+
 def test_a_stamp_is_kafkas_to_the_millisecond_and_is_never_the_future() -> None:
     plan = plan_of(*PLANT, future_us=0)
     fold = PartitionFold(plan, PARTITIONS)
@@ -376,6 +383,9 @@ def alone_of(value: bytes | None, us: int) -> Readings | QuarantineError:
 def test_records_are_read_together_as_each_is_read_alone(values: list[bytes | None]) -> None:
     arrived_us = [START_US + at * 1_000 for at in range(len(values))]
     run = decode_run(values, arrived_us)
+    columns = run.readings.ts_us, run.readings.value, run.readings.quality, run.readings.flags
+    # Like what Arrow reads: no loop is compiled again for them.
+    assert not any(column.flags.writeable for column in columns)
     at = 0
     for number, (value, us) in enumerate(zip(values, arrived_us, strict=True)):
         alone = alone_of(value, us)

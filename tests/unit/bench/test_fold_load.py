@@ -17,6 +17,8 @@ from tests.bench.baselines.fold_plain import WINDOW_MS, PlainFold, Sensor
 from tests.bench.fold_json import FORMS, Form
 from tests.bench.fold_load import (
     QUANTITIES,
+    ROUND_US,
+    START_US,
     arrow_records,
     foreign_records,
     json_arrays,
@@ -27,7 +29,7 @@ from tests.bench.fold_load import (
     readings_of,
 )
 from tests.bench.fold_warm import FEW, HISTORY, WARM_UP_ROUNDS, default_plan, in_turn, repeated, warm_worker
-from tests.unit.stream.logs import MINUTE_US, examples
+from tests.unit.stream.logs import MINUTE_US, Batch, examples, record_of
 
 
 @examples(50)
@@ -158,6 +160,9 @@ def test_what_other_producers_write_is_folded_as_what_gateways_write(form: Form)
         fold = PartitionFold(default_plan(), 1, partition=0)
         for record in write(part, 0, 3):
             fold.fold(record)
+        # They do not arrive at the same times.
+        at_end = Batch(START_US + 3 * ROUND_US)
+        fold.fold(record_of(fold.state.next_offset, at_end, tick=True, partitions=1))
         folds.append(fold)
 
     ours, foreign = (fold.statistics(MINUTE_US) for fold in folds)
