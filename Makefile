@@ -13,7 +13,7 @@ PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types arrows unit peers bench kafka lock clean
+.PHONY: help run test lint types arrows unit peers bench kills kafka lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ peers: $(PEERS)/.installed ## other people's implementations of formats, to test
 
 bench: $(INSTALLED) ## measure throughput and latency
 	@$(PYTHON) -m tests.bench $(ARGS)
+
+kills: $(INSTALLED) ## kill workers at random, fifty times, and compare with a run in which nothing happened
+	@MILLSTREAM_KILLS=50 $(PYTHON) -m pytest tests/faults/test_worker_killed.py -k random $(ARGS)
 
 kafka: $(INSTALLED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C
 	@$(PYTHON) -m tests.servers.kafka --port $(KAFKA_PORT) $(ARGS)

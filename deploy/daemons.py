@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.registries import model_registry
 from deploy.topics import ensure_topics
@@ -19,6 +19,10 @@ from ingest.contract.log_writer import LogWriter
 from ingest.contract.observe import expose, log, new_registry
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
+from ingest.even_clock import EvenClock
+
+if TYPE_CHECKING:
+    from stream.fold.definitions import Definitions
 
 _DRAIN_S = 10.0
 # A client library that waits for brokers cannot be waited for: everything unconfirmed is replayed anyway.
@@ -45,8 +49,10 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     from stream.worker_events import WorkerEvents
 
     registry = new_registry("worker")
-    events, clock = WorkerEvents(registry), SystemClock()
-    plan = make_plan(Definitions.of(settings, tags), model_registry())
+    events, clock = WorkerEvents(registry), EvenClock(SystemClock())
+    definitions = Definitions.of(settings, tags)
+    _check_size(definitions, settings.gateway.max_record_bytes)
+    plan = make_plan(definitions, model_registry())
     name = settings.worker.group
     writer = LogWriter(settings.kafka, name, events, settings.gateway.max_record_bytes)
     names = settings.kafka.topics
@@ -92,7 +98,7 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
                 Checkpoints(
                     settings.worker.snapshots, (name, names.readings.name, partitions), store, tries, events, clock
                 ),
-                Survival(tries, events),
+                Survival(tries, events, clock),
                 events,
                 clock,
             )
@@ -101,18 +107,39 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
         try:
             await until_signal(work())
         finally:
+            # Also where no signal was the reason.
+            watchdog = end_by_force()
             if worker is not None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(worker.drain(), _DRAIN_S)
             await consumer.close()
             await writer.close()
+            store.close()
             events.stopped()
+            watchdog.cancel()
 
 
 def remark(part: str, remarks: tuple[str, ...]) -> None:
     """Say what is odd and allowed."""
     for one in remarks:
         log(part).warning(one)
+
+
+def end_by_force() -> threading.Timer:
+    """End the process in a while, whatever still hangs."""
+    watchdog = threading.Timer(_HARD_EXIT_S, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()
+    return watchdog
+
+
+def _check_size(definitions: Definitions, most_bytes: int) -> None:
+    """Definitions go into the log as one record. Raises StopError where they do not fit."""
+    if (size := len(definitions.to_bytes())) > most_bytes:
+        raise StopError(
+            f"classes and tags take {size:,} bytes in the log, more than gateway.max_record_bytes ({most_bytes:,}): "
+            "give units and ranges by class instead of by tag, or raise it and the topic's message.max.bytes"
+        )
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:
@@ -126,9 +153,7 @@ async def until_signal(work: Coroutine[Any, Any, None]) -> None:
     def stop() -> None:
         if task.cancelling():
             os._exit(130)
-        watchdog = threading.Timer(_HARD_EXIT_S, os._exit, (1,))
-        watchdog.daemon = True
-        watchdog.start()
+        end_by_force()
         task.cancel()
 
     def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

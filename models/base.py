@@ -34,7 +34,10 @@ class Model(Protocol):
 
     @property
     def band(self) -> Callable[..., tuple[float, float]]:
-        """The compiled `band(row, params) -> (low, high)`: where a reading would score below 1.0; NaN if unknown."""
+        """The compiled `band(row, params) -> (low, high)`: where a reading would score at most 1.0.
+
+        `band(row, ts_us, params)` where that depends on when it comes. NaN if unknown, infinite for no limit.
+        """
         ...
 
     @property

@@ -98,7 +98,7 @@ def _run(
             continue
         row = state[slot[i]]
         # Before the step: what was expected before this reading was known.
-        low, high = band(row, params[which])  # type: ignore[name-defined]  # noqa: F821
+        low, high = band(row, ts_us[i], params[which])  # type: ignore[name-defined]  # noqa: F821
         found = step(row, ts_us[i], value[i], params[which])  # type: ignore[name-defined]  # noqa: F821
         if found > score[i]:
             score[i] = found
@@ -107,11 +107,27 @@ def _run(
             expected[i, 1] = high
 
 
+def _at_any_time(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
+    found: tuple[float, float] = band(row, params)  # type: ignore[name-defined]  # noqa: F821
+    return found
+
+
+def _timed(band: Callable[..., tuple[float, float]], compiled: Callable[..., tuple[float, float]]) -> Any:
+    """The band as a function of (row, ts_us, params)."""
+    if band.__code__.co_argcount == 3:
+        return compiled
+    # As with the loop: a copy for each model's file.
+    code = _at_any_time.__code__.replace(co_filename=band.__code__.co_filename, co_qualname=f"{band.__module__}.timed")
+    names = {"band": compiled, "__name__": band.__module__, "__builtins__": __builtins__}
+    return kernel(FunctionType(code, names, "timed"))
+
+
 def bank(
     step: Callable[..., float], band: Callable[..., tuple[float, float]]
 ) -> tuple[Callable[..., float], Callable[..., tuple[float, float]], Callable[..., None]]:
     """(compiled step, compiled band, their loop over a batch) of a model.
 
+    band: of (row, params), or of (row, ts_us, params) where what is expected depends on the time of the next reading.
     The loop takes: state, shape (slots,); slot, ts_us, value, verdict, shape (rows,); class_of, shape (slots,);
     uses, shape (classes,); params, shape (classes, parameters); the model's number; and raises score and scored_by,
     shape (rows,), and the expected band, shape (rows, 2), where this model's score is the highest so far.
@@ -122,7 +138,7 @@ def bank(
     code = _run.__code__.replace(co_filename=step.__code__.co_filename, co_qualname=f"{step.__module__}.run")
     names = {
         "step": compiled,
-        "band": compiled_band,
+        "band": _timed(band, compiled_band),
         "ORDERLY": ORDERLY,
         "__name__": step.__module__,
         "__builtins__": __builtins__,

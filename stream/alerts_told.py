@@ -12,7 +12,9 @@ from stream.fold.partition import LogRecord
 from stream.fold.reconciling import OpenAlert
 from stream.notify.alert import AlertRecord, read_alert
 
-_OPEN = {phase.name.lower(): phase for phase in (Phase.PENDING, Phase.FIRING)}
+_OPEN = (Phase.PENDING, Phase.FIRING)
+# Records of a partition between a commit and the end of the log, at most.
+_RECENT = 1_000_000
 
 
 @dataclass(slots=True)
@@ -21,13 +23,23 @@ class Told:
 
     next_offset: int = 0
     fence: int = 0
-    alerts: dict[str, OpenAlert] = field(default_factory=dict)
-    """Those that are open, by id."""
+    said: dict[str, list[tuple[int, OpenAlert]]] = field(default_factory=dict)
+    """By alert: the offsets of the records that caused its transitions, and what it was from there on."""
+
+    def open_before(self, offset: int) -> list[OpenAlert]:
+        """The alerts that were open when what follows from the records before this offset had been said."""
+        found = []
+        for transitions in self.said.values():
+            before = [alert for at, alert in transitions if at < offset]
+            if before and before[-1].phase in _OPEN:
+                found.append(before[-1])
+        return found
 
 
 async def alerts_told(records: AsyncIterator[tuple[int, LogRecord]], group: str) -> dict[int, Told]:
     """By partition of the readings topic. What cannot be read is read over. Raises ReconnectError."""
     found: defaultdict[int, Told] = defaultdict(Told)
+    heard: dict[tuple[int, int], int] = {}
     async for partition, record in records:
         if record.value is None:
             continue
@@ -35,22 +47,33 @@ async def alerts_told(records: AsyncIterator[tuple[int, LogRecord]], group: str)
         at = AlertRecord(partition, record.offset, record.timestamp_ms * 1000, record.headers, record.value)
         try:
             alert, origin = read_alert(at)
-            offset = int(headers.get("offset") or b"")
-        except (QuarantineError, IncompatibleError, ValueError):
+            offset, phase = int(headers.get("offset") or b""), Phase[alert.phase.upper()]
+        except (QuarantineError, IncompatibleError, ValueError, KeyError):
             continue
         if origin.group != group:
             continue
-        told = found[origin.partition]
-        # The late word of an owner that was: those who read alerts do not believe it either.
-        if origin.generation < told.fence:
+        # The late word of an owner that was: those who read alerts do not believe it either. Partitions of the alerts
+        # topic are not read in order with each other.
+        if origin.generation < heard.get((partition, origin.partition), 0):
             continue
-        told.fence = origin.generation
+        heard[partition, origin.partition] = origin.generation
+        told = found[origin.partition]
+        told.fence = max(told.fence, origin.generation)
         told.next_offset = max(told.next_offset, offset + 1)
-        phase = _OPEN.get(alert.phase)
-        if phase is None:
-            told.alerts.pop(alert.id, None)
-        else:
-            told.alerts[alert.id] = OpenAlert(
-                alert.id, phase, alert.sensor, alert.rule or "", alert.revision or "", alert.severity, alert.since_us
-            )
-    return dict(found)
+        known = OpenAlert(
+            alert.id, phase, alert.sensor, alert.rule or "", alert.revision or "", alert.severity, alert.since_us
+        )
+        told.said.setdefault(alert.id, []).append((offset, known))
+    return {partition: _without_past(told) for partition, told in found.items()}
+
+
+def _without_past(told: Told) -> Told:
+    """Alerts that ended long before anybody's commit need not be kept; a worker commits every few seconds."""
+    ended = [
+        name
+        for name, transitions in told.said.items()
+        if transitions[-1][1].phase not in _OPEN and transitions[-1][0] < told.next_offset - _RECENT
+    ]
+    for name in ended:
+        del told.said[name]
+    return told

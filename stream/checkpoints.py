@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ingest.contract.clock import Clock
@@ -21,6 +21,8 @@ from stream.snapshot_store import SnapshotStore
 from stream.tries import Tries
 
 _RETRY_S = 5.0
+# A state that was rebuilt is worth keeping.
+_FIRST_S = 10.0
 
 
 class CheckpointEvents(Protocol):
@@ -49,6 +51,7 @@ class Checkpoints:
         events: CheckpointEvents,
         clock: Clock,
     ) -> None:
+        self._ended: Callable[[asyncio.Task[None]], None] = lambda _: None
         self._settings = settings
         self._identity = identity
         self._store = store
@@ -57,20 +60,30 @@ class Checkpoints:
         self._clock = clock
         self._due_s: dict[int, float] = {}
         self._writing: dict[int, asyncio.Task[None]] = {}
+        self._collectable: dict[int, tuple[str, int]] = {}
+        """(snapshot, its offset) that a commit names since the partition's older ones were collected."""
+        self._collecting: asyncio.Task[None] | None = None
         self.trouble = ""
         """What the store says; "" while it works."""
 
-    def begin(self, partition: int) -> None:
-        """A partition was restored: its first snapshot is due at its place in turn."""
+    def watch(self, ended: Callable[[asyncio.Task[None]], None]) -> None:
+        """Tell this of tasks that end: what they did not expect is a defect."""
+        self._ended = ended
+
+    def begin(self, partition: int, owned: OwnedPartition) -> None:
+        """A partition was restored: its first snapshot is due at its place in turn, or soon if it has none."""
         # Spread by number, so that partitions assigned together do not write together.
         share = (partition + 1) * 0.618_033_988_75 % 1.0
-        self._due_s[partition] = self._clock.monotonic_s() + self._settings.every / 1e6 * share
+        every_s = self._settings.every / 1e6
+        wait_s = every_s if owned.snapshot_id else min(every_s, _FIRST_S)
+        self._due_s[partition] = self._clock.monotonic_s() + wait_s * share
 
     async def end(self, partitions: Iterable[int]) -> None:
         """Partitions go: what is under way for them is cancelled and waited for."""
         tasks = []
         for partition in partitions:
             self._due_s.pop(partition, None)
+            self._collectable.pop(partition, None)
             if task := self._writing.pop(partition, None):
                 task.cancel()
                 tasks.append(task)
@@ -81,11 +94,7 @@ class Checkpoints:
         if self._writing:
             return
         now_s = self._clock.monotonic_s()
-        due = [
-            (due_s, at)
-            for at, due_s in self._due_s.items()
-            if due_s <= now_s and at in owned and owned[at].live and owned[at].said == owned[at].fold.state.next_offset
-        ]
+        due = [(due_s, at) for at, due_s in self._due_s.items() if due_s <= now_s and at in owned and owned[at].settled]
         if due:
             await self._take(min(due)[1], owned)
 
@@ -97,7 +106,11 @@ class Checkpoints:
         started_s = time.perf_counter()
         frozen = await asyncio.to_thread(one.freeze)
         stopped_s = time.perf_counter() - started_s
-        self._writing[partition] = asyncio.create_task(self._write(partition, one, frozen, stopped_s))
+        # It may have been taken away meanwhile; or a fold that nobody waits for any more has come to its end.
+        if partition in self._due_s and one.settled and frozen.next_offset == one.said:
+            task = asyncio.create_task(self._write(partition, one, frozen, stopped_s))
+            self._writing[partition] = task
+            task.add_done_callback(self._ended)
 
     async def _write(self, partition: int, one: OwnedPartition, frozen: Frozen, stopped_s: float) -> None:
         group, topic, partitions = self._identity
@@ -121,20 +134,38 @@ class Checkpoints:
             if self._writing.get(partition) is asyncio.current_task():
                 self._writing.pop(partition)
 
-    async def take_all(self, owned: Mapping[int, OwnedPartition]) -> None:
-        """Before the end: a snapshot of each, so that the next owner has nothing to fold again."""
-        await asyncio.gather(*self._writing.values(), return_exceptions=True)
-        for partition, one in owned.items():
-            if one.live and one.said == one.fold.state.next_offset:
-                await self._take(partition, owned)
+    async def take_all(self, owned: Mapping[int, OwnedPartition], timeout_s: float) -> None:
+        """Before the end: a snapshot of each, so that the next owner has nothing to fold again; for so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*self._writing.values(), return_exceptions=True)
+                for partition in list(owned):
+                    if (one := owned.get(partition)) is not None and one.settled and partition in self._due_s:
+                        await self._take(partition, owned)
+                        await asyncio.gather(*self._writing.values(), return_exceptions=True)
+        except TimeoutError:
+            await self.end(list(self._due_s))
 
-    async def committed(self, owned: Mapping[int, OwnedPartition]) -> None:
+    def committed(self, owned: Mapping[int, OwnedPartition]) -> None:
         """These are committed with the snapshots that they name: older ones, and what crashed before, can go."""
-        for partition, one in owned.items():
+        self._collectable.update({at: (one.snapshot_id, one.snapshot_offset) for at, one in owned.items()})
+        if self._collecting is None or self._collecting.done():
+            self._collecting = asyncio.create_task(self._collect())
+            self._collecting.add_done_callback(self._ended)
+
+    async def _collect(self) -> None:
+        while self._collectable:
+            partition, (snapshot_id, offset) = self._collectable.popitem()
             try:
-                await self._store.collect(partition, self._settings.keep, [one.snapshot_id])
-                await self._tries.clear(partition, one.snapshot_offset)
+                await self._store.collect(partition, self._settings.keep, [snapshot_id])
+                await self._tries.clear(partition, offset)
             except StoreError as error:
                 self.trouble = str(error)
                 self._events.snapshot_failed(partition, str(error))
+
+    async def close(self) -> None:
+        """Begin nothing new."""
+        await self.end(list(self._due_s))
+        if self._collecting is not None:
+            self._collecting.cancel()
+            await asyncio.gather(self._collecting, return_exceptions=True)

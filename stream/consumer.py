@@ -199,11 +199,14 @@ class LogConsumer:
 
     def behind(self, partition: int, next_offset: int) -> int | None:
         """Records between an offset and the end of the log; None if it is not known yet."""
+        at, subscription = self._at(partition), self._consumer._subscription.subscription
         try:
-            highwater = self._consumer.highwater(self._at(partition))
-        except IllegalStateError:
+            highwater = self._consumer.highwater(at)
+            # Behind the last record may be the end of somebody's transaction, which is no record.
+            read_to = subscription.assignment.state_value(at)._position if subscription else None
+        except (IllegalStateError, AttributeError):
             return None
-        return None if highwater is None else max(0, highwater - next_offset)
+        return None if highwater is None else max(0, highwater - max(next_offset, read_to or 0))
 
     async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
         """Commit (next offset, metadata), once. Raises RefusedError when the group has moved on, else ReconnectError.

@@ -6,7 +6,7 @@ word of a worker that has lost it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,12 +21,11 @@ from ingest.contract.readings import Readings
 from ingest.contract.settings import PlantSettings
 from ingest.contract.wire import ARROW, JSON, SCHEMA_VERSION, HeaderList, encode_readings, headers_of
 from stream.fold.alerts import Transition
-from stream.fold.backlog import Digest
+from stream.fold.backlog import SEVERITIES, Digest
 from stream.fold.partition import Effects
 
 LISTED = 100
 """Episodes that a digest's record lists, the worst; the rest are counted."""
-_SEVERITIES = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,13 @@ def is_armed(sensor: str, one: ClassSettings, plant: PlantSettings) -> bool:
     if one.armed is not None:
         return one.armed
     return plant.armed or any(glob(pattern).fullmatch(sensor) for pattern in plant.armed_paths)
+
+
+def may_be_armed(site: str, classes: Iterable[ClassSettings], plant: PlantSettings) -> bool:
+    """Whether a site may have sensors of which anybody is to be told; `site`: the first segment of their paths."""
+    found = tuple(one.armed for one in classes)
+    paths = plant.armed or any(glob(one.partition("/")[0]).fullmatch(site) for one in plant.armed_paths)
+    return True in found or (paths and None in found)
 
 
 def alert_record(
@@ -100,30 +106,36 @@ def digest_records(
     digest: Digest,
     describe: Callable[[str], Description],
     *,
+    others_armed: bool,
     partition: int,
     generation: int,
     group: str,
     offset: int,
     alerts_partitions: int,
 ) -> list[tuple[int, Outgoing]]:
-    """(partition of the alerts topic, record); none where only sensors that are not armed have episodes in it.
+    """(partition of the alerts topic, record); none where all in it is of sensors that are not armed.
 
     key: the digest's id. value: JSON. Headers as those of alerts, but kind `digest`. describe: a sensor's description.
-    count: all of the armed sensors' episodes, and those that were not kept, which may be anybody's.
+    count: all of the armed sensors' episodes, and those that were not kept, which may be anybody's. others_armed:
+    whether they may be armed ones' (`may_be_armed`); then there is a record even if none can be listed, with the times
+    of all that were kept, and a severity that none has exceeded.
     """
     told = [(one, what) for one in digest.episodes if (what := describe(one.sensor)).armed]
-    if not told:
+    more = digest.more if others_armed else 0
+    if not told and not more:
         return []
+    times = [one for one, _ in told] or digest.episodes
+    severity = told[0][0].severity if told else digest.episodes[-1].severity if digest.episodes else SEVERITIES[-1]
     value: dict[str, Any] = {
         "id": digest.id,
         "phase": "digest",
         "armed": True,
         "site": digest.site,
-        "severity": max((one.severity for one, _ in told), key=_SEVERITIES.index),
+        "severity": severity,
         "at_us": digest.at_us,
-        "since_us": min(one.since_us for one, _ in told),
-        "until_us": max(one.until_us for one, _ in told),
-        "count": len(told) + digest.more,
+        "since_us": min((one.since_us for one in times), default=digest.at_us),
+        "until_us": max((one.until_us for one in times), default=digest.at_us),
+        "count": len(told) + more,
         "worst": [
             {
                 "id": one.id,

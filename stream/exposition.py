@@ -6,17 +6,21 @@ carry no instance of their own, so that a sensor's history survives its move to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from math import isfinite
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.durations import format_duration
 from ingest.contract.sensors import labels_of
 from stream.fold.partition import PartitionFold
+from stream.fold.plan import Plan
 
 _HELP = {
     "value": "Newest reading.",
@@ -48,9 +52,42 @@ _QUANTILES = ("p50", "p90", "p99")
 _MAX_STATE = 128
 
 
-class _Label(NamedTuple):
-    text: str
-    class_index: int
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """What a plan's classes show. Tags make a class each, and thousands of them show the same.
+
+    shown: one class of each sort. sort_of: by class.
+    """
+
+    shown: list[ClassSettings]
+    sort_of: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Looks:
+        sorts: dict[object, int] = {}
+        shown, sort_of = [], np.zeros(len(plan.classes), np.int32)
+        for index, one in enumerate(plan.classes.classes):
+            look = one.kind, tuple(one.series), tuple(one.shown_list), tuple(one.quantiles)
+            sort_of[index] = sort = sorts.setdefault(look, len(sorts))
+            if sort == len(shown):
+                shown.append(one)
+        return cls(shown, sort_of)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sensors:
+    """The sensors of a partition. labels, sort: by slot; without a label is a slot that nobody has."""
+
+    labels: list[str]
+    named: NDArray[np.bool_]
+    looks: _Looks
+    sort: NDArray[np.int32]
+
+    def slots(self, shows: Callable[[ClassSettings], bool], known: NDArray[np.bool_]) -> list[int]:
+        """Those whose class shows something of which there is something to show."""
+        wanted = np.array([shows(one) for one in self.looks.shown], np.bool_)
+        found: list[int] = np.flatnonzero(wanted[self.sort] & known & self.named).tolist() if wanted.any() else []
+        return found
 
 
 def escape(value: str) -> str:
@@ -67,20 +104,40 @@ def _window(window_us: int) -> str:
 
 
 class SensorPage:
-    """Renders the state of partitions. Call it under their locks, off the event loop."""
+    """Renders the state of partitions. Call it off the event loop.
+
+    turn: who takes it first waits on the event loop, not in a thread, for another's page to be done.
+    """
 
     def __init__(self, levels: list[str]) -> None:
         """levels: of the plant's paths, as names of labels."""
+        self.turn = asyncio.Lock()
         self._levels = tuple(levels)
-        self._labels: dict[str, _Label] = {}
+        self._labels: dict[str, str] = {}
+        self._looks: dict[int, tuple[Plan, _Looks]] = {}
+        # A page goes on when nobody waits for it any more.
+        self._rendering = threading.Lock()
 
     def render(self, folds: Iterable[PartitionFold]) -> bytes:
-        """All sensors of these partitions, each by its own plan. Values that are not known (NaN) are left out."""
+        """All sensors of these partitions, each by its own plan. Values that are not known (NaN) are left out.
+
+        folds: looked at one after the other, each only until the next is asked for, so that it can hold its lock.
+        """
+        with self._rendering:
+            return self._page(folds)
+
+    def _page(self, folds: Iterable[PartitionFold]) -> bytes:
         families: dict[str, list[str]] = {}
+        looks: dict[int, tuple[Plan, _Looks]] = {}
         sensors = 0
         for fold in folds:
             sensors += len(fold.state.names)
-            self._partition(fold, families)
+            # By identity: to compare the definitions of thousands of tags takes longer than the page.
+            plan = fold.plan
+            if id(plan) not in looks:
+                looks[id(plan)] = self._looks.get(id(plan)) or (plan, _Looks.of(plan))
+            self._partition(fold, self._sensors(fold, looks[id(plan)][1]), families)
+        self._looks = looks
         if len(self._labels) > 2 * sensors:  # of sensors that are gone, or elsewhere
             self._labels.clear()
         out: list[str] = []
@@ -90,11 +147,13 @@ class SensorPage:
             out += lines
         return "".join(out).encode()
 
-    def _partition(self, fold: PartitionFold, families: dict[str, list[str]]) -> None:
-        state, classes = fold.state, fold.plan.classes.classes
-        used = len(state.names)
-        labels = [self._label(path, index) for path, index in zip(state.names, state.class_of.tolist(), strict=False)]
-        rows = state.sensors[:used]
+    def _sensors(self, fold: PartitionFold, looks: _Looks) -> _Sensors:
+        labels = [self._label(path) for path in fold.state.names]
+        sort = looks.sort_of[fold.state.class_of[: len(labels)]]
+        return _Sensors(labels, np.array([label != "" for label in labels], np.bool_), looks, sort)
+
+    def _partition(self, fold: PartitionFold, sensors: _Sensors, families: dict[str, list[str]]) -> None:
+        rows, shown = fold.state.sensors[: len(sensors.labels)], sensors.looks.shown
         seen = rows["shown_us"] > 0
         columns = {
             "value": np.where(seen, rows["shown_value"], np.nan),
@@ -103,68 +162,65 @@ class SensorPage:
             "unchanged": fold.unchanged_s(),
         }
         for series, values in columns.items():
-            wanted = [series in one.series and self._shows(one, series) for one in classes]
-            self._lines(families, series, labels, wanted, values.tolist(), "}")
-        self._states(families, fold, labels)
-        for window_us in sorted({window for one in classes for window in one.shown_list}):
-            statistics = fold.statistics(window_us)
+            whatever = series == "timestamp"
+            self._lines(families, series, sensors, values, lambda one, whatever=whatever: whatever or one.kind.numeric)
+        self._states(families, fold, sensors)
+        for window_us in sorted({window for one in shown for window in one.shown_list}):
+            statistics, tail = fold.statistics(window_us), _window(window_us)
             for series in _WINDOWED:
-                wanted = [series in one.series and window_us in one.shown_list and one.kind.numeric for one in classes]
-                self._lines(families, series, labels, wanted, statistics[series].tolist(), _window(window_us))
-        asking = [one for one in classes if any(series in one.series for series in _QUANTILES)]
+                self._lines(
+                    families, series, sensors, statistics[series],
+                    lambda one, at=window_us: at in one.shown_list and one.kind.numeric, tail,
+                )  # fmt: skip
+        asking = [one for one in shown if any(series in one.series for series in _QUANTILES)]
         for window_us in sorted({window for one in asking for window in one.quantiles}):
-            quantiles = fold.quantiles(window_us)
-            for at, series in enumerate(_QUANTILES):
-                wanted = [series in one.series and window_us in one.quantiles for one in classes]
-                self._lines(families, series, labels, wanted, quantiles[:, at].tolist(), _window(window_us))
+            quantiles, tail = fold.quantiles(window_us), _window(window_us)
+            for place, series in enumerate(_QUANTILES):
+                self._lines(
+                    families, series, sensors, quantiles[:, place], lambda one, at=window_us: at in one.quantiles, tail
+                )
 
     @staticmethod
-    def _shows(one: ClassSettings, series: str) -> bool:
-        return series == "timestamp" or one.kind.numeric
-
     def _lines(
-        self,
         families: dict[str, list[str]],
         series: str,
-        labels: list[_Label],
-        wanted: list[bool],
-        values: list[float],
-        tail: str,
+        sensors: _Sensors,
+        values: NDArray[np.float64],
+        shows: Callable[[ClassSettings], bool],
+        tail: str = "}",
     ) -> None:
-        if not any(wanted):
+        """values: by slot. shows: whether a class that has the series shows these."""
+        slots = sensors.slots(lambda one: series in one.series and shows(one), np.isfinite(values))
+        if not slots:
             return
-        head = f"millstream_sensor{_SUFFIX.get(series, '_' + series)}"
+        head, labels = f"millstream_sensor{_SUFFIX.get(series, '_' + series)}", sensors.labels
         families.setdefault(series, []).extend(
-            f"{head}{label.text}{tail} {value!r}\n"
-            for label, value in zip(labels, values, strict=True)
-            if label.text and wanted[label.class_index] and isfinite(value)
+            f"{head}{labels[slot]}{tail} {value!r}\n" for slot, value in zip(slots, values[slots].tolist(), strict=True)
         )
 
-    def _states(self, families: dict[str, list[str]], fold: PartitionFold, labels: list[_Label]) -> None:
+    @staticmethod
+    def _states(families: dict[str, list[str]], fold: PartitionFold, sensors: _Sensors) -> None:
         lines = []
-        rows = fold.state.sensors
-        for slot, label in enumerate(labels):
-            one = fold.plan.classes.classes[label.class_index]
-            if one.kind.numeric or "value" not in one.series or not rows[slot]["shown_us"]:
-                continue
+        rows = fold.state.sensors[: len(sensors.labels)]
+        for slot in sensors.slots(lambda one: not one.kind.numeric and "value" in one.series, rows["shown_us"] > 0):
             text = fold.state.texts.get(slot)
             if text is None:
                 value = float(rows[slot]["shown_value"])
                 if not isfinite(value):
                     continue
                 text = f"{value:g}"  # an enum that comes as a number
-            elif one.kind is Kind.WAVEFORM:
+            elif sensors.looks.shown[sensors.sort[slot]].kind is Kind.WAVEFORM:
                 continue
-            lines.append(f'millstream_sensor_state{label.text},state="{escape(text[:_MAX_STATE])}"}} 1\n')
+            lines.append(f'millstream_sensor_state{sensors.labels[slot]},state="{escape(text[:_MAX_STATE])}"}} 1\n')
         if lines:
             families.setdefault("state", []).extend(lines)
 
-    def _label(self, path: str, class_index: int) -> _Label:
+    def _label(self, path: str) -> str:
         if not path:  # a slot that nobody has
-            return _Label("", class_index)
+            return ""
         label = self._labels.get(path)
-        if label is None or label.class_index != class_index:
+        if label is None:
             levels = labels_of(path, self._levels)
             pairs = "".join(f',{name}="{escape(value)}"' for name, value in levels.items())
-            label = self._labels[path] = _Label(f'{{sensor="{escape(path)}"{pairs}', class_index)
+            label = self._labels[path] = f'{{sensor="{escape(path)}"{pairs}'
         return label

@@ -16,6 +16,9 @@ from stream.fold.partition import Effects, LogRecord, PartitionFold, Run, run_le
 from stream.fold.reconciling import OpenAlert, reconcile
 from stream.fold.state import Frozen
 
+EPOCH_BITS = 32
+"""A fence is (epoch << EPOCH_BITS) + the group's generation."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -30,7 +33,7 @@ class Failed:
     """A record that the fold did not survive: the state is torn."""
 
     record: LogRecord
-    error: Exception
+    error: BaseException
     among: int = 1
     """It is the first of so many that were folded at once; which of them it was is not known."""
 
@@ -86,6 +89,8 @@ class OwnedPartition:
         """One record at a time, each noted before: something here ended this process before."""
         self.rebuilding = open_alerts is not None
         """The state was lost and is being folded anew: what it says of the time before is not all there was."""
+        self.sound = True
+        """False: a fold has not come to its end; what the state is now follows from no log."""
         self.lock = threading.Lock()
         """Held while the state changes or is read."""
         self.said = fold.state.next_offset
@@ -95,10 +100,12 @@ class OwnedPartition:
         """The newest that is durable, "" for none; it goes into the next commit."""
         self.snapshot_offset = -1
         self.committed_snapshot_id = ""
+        self.begin: int | None = None
+        """Where in the log the state began with nothing, as long as no snapshot is committed."""
         self.heard_s = 0.0
         """Monotonic time of the last record."""
         self.defined = False
-        """The definitions in force were written to the log since it is ours."""
+        """The definitions that this worker wants in force are, or were written to the log since it is ours."""
         self._skip = skip
         self._open_alerts = open_alerts
 
@@ -111,11 +118,21 @@ class OwnedPartition:
         """Set this record aside when it comes."""
         self._skip |= {offset}
 
-    def move_to(self, offset: int) -> None:
-        """Go on elsewhere in the log, with all that is known."""
+    def move_to(self, offset: int, live_from: int) -> None:
+        """Go on elsewhere in the log, with all that is known; snapshots of before are of another log."""
         with self.lock:
-            self.fold.state.next_offset = self.said = self.live_from = offset
-        self.committed = -1
+            back = offset < self.fold.state.next_offset
+            self.fold.state.next_offset = self.said = offset
+        self.live_from = live_from
+        self.committed, self.committed_snapshot_id, self.begin = -1, "", None
+        self.snapshot_id, self.snapshot_offset = "", -1
+        if back:
+            self.fence += 1 << EPOCH_BITS
+
+    @property
+    def settled(self) -> bool:
+        """Whether the state is what follows from the log, and all that follows from it is said."""
+        return self.sound and self.live and self.said == self.fold.state.next_offset
 
     def freeze(self) -> Frozen:
         """A copy of the state; blocking."""
@@ -130,13 +147,15 @@ class OwnedPartition:
         out = Outcome()
         state = self.fold.state
         with self.lock:
+            self.sound = False
             live, before, at = False, state.counts.copy(), 0
             while at < len(records):
                 record = records[at]
                 if record.offset < state.next_offset:
                     at += 1
                     continue
-                if record.offset > state.next_offset:
+                # A hole of one offset is the end of somebody's transaction.
+                if record.offset > state.next_offset + 1:
                     out.gap = (state.next_offset, record.offset)
                 if not live and record.offset >= self.live_from:
                     live, out.rebuilt, before = True, state.counts - before, state.counts.copy()
@@ -145,8 +164,12 @@ class OwnedPartition:
                 try:
                     run = self._fold(some)
                 except IncompatibleError:
+                    # It says so before it changes anything.
+                    self.sound = True
                     raise
-                except Exception as error:  # noqa: BLE001  # whatever a model or a kernel may think of
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001  # whatever a model may think of; Rust's panics too
                     out.failed = Failed(record, error, len(some))
                     break
                 at += run.records
@@ -164,6 +187,7 @@ class OwnedPartition:
                 out.verdicts = state.counts - before
             else:
                 out.rebuilt = state.counts - before
+            self.sound = out.failed is None
             out.next_offset = state.next_offset if out.failed is None else out.failed.record.offset
         return out
 

@@ -18,7 +18,15 @@ from ingest.contract.log_writer import LogWriter, Outgoing
 from ingest.contract.quarantine import quarantine_record
 from ingest.contract.sensors import labels_of
 from ingest.contract.settings import Settings
-from stream.effects import Description, alert_record, alerts_partition, digest_records, is_armed, late_records
+from stream.effects import (
+    Description,
+    alert_record,
+    alerts_partition,
+    digest_records,
+    is_armed,
+    late_records,
+    may_be_armed,
+)
 from stream.fold.plan import Plan
 from stream.owned import Outcome, OwnedPartition, SetAside
 from stream.worker_events import WorkerEvents
@@ -84,7 +92,10 @@ class Publisher:
                 place = topics.alerts.name, alerts_partition(one.sensor, self._counts.alerts)
                 records[place].append(alert_record(one, describe(one.sensor), **origin))
             for digest in effects.digests:
-                for number, record in digest_records(digest, describe, alerts_partitions=self._counts.alerts, **origin):
+                others = may_be_armed(digest.site, plan.classes.classes, self._settings.plant)
+                for number, record in digest_records(
+                    digest, describe, others_armed=others, alerts_partitions=self._counts.alerts, **origin
+                ):
                     records[topics.alerts.name, number].append(record)
             if effects.late is not None:
                 most = self._settings.gateway.max_record_bytes

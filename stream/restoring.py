@@ -7,19 +7,20 @@ Guarantee: nothing that the log still holds is lost or said twice. In order of p
 - *found*: the group's offsets have expired or were deleted: the newest whole snapshot that there is;
 - *rebuild*: no snapshot: the log of `worker.rebuild` before the commit is folded silently, then the alerts that are
   open on the topic are held against the fold's;
-- *fresh*: nothing is known of this partition: from the log's beginning.
+- *fresh*: nothing is known of this partition: from the log's beginning; or its state began there with nothing, and has
+  had no snapshot since.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from ingest.contract.clock import Clock
-from ingest.contract.errors import IncompatibleError, QuarantineError
+from ingest.contract.errors import IncompatibleError, QuarantineError, ReconnectError
 from ingest.contract.failpoints import failpoint
 from ingest.contract.worker_settings import WorkerSettings
 from stream.alerts_told import Told
@@ -27,20 +28,21 @@ from stream.consumer import Bounds
 from stream.fold.migrate import plan_from
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan
+from stream.fold.reconciling import OpenAlert
 from stream.fold.state import LayoutError, PartitionState
 from stream.notes import Note, read_note
 from stream.objects import UnreadableError
-from stream.owned import OwnedPartition
+from stream.owned import EPOCH_BITS, OwnedPartition
 from stream.snapshot import Fault, Snapshot, SnapshotError
 from stream.snapshot_store import SnapshotStore
+from stream.surviving import CARELESS_STARTS
 from stream.tries import Tries
 
 # Whoever cannot use so many has to rebuild from the log anyway, and soon.
 _MOST_TRIED = 16
-# A partition that has been started so often without a snapshot since is folded one record at a time.
-_CARELESS_STARTS = 2
-_GENERATION_BITS = 32
-_GENERATION_MASK = (1 << _GENERATION_BITS) - 1
+_GENERATION_MASK = (1 << EPOCH_BITS) - 1
+# Each needs its state twice for a moment.
+_AT_ONCE = 2
 
 
 class How(StrEnum):
@@ -96,8 +98,8 @@ def fence_after(known: int, generation: int) -> int:
     >>> fence_after(fence_after(0, 7), 8), fence_after(7, 1) == (1 << 32) + 1
     (8, True)
     """
-    epoch, before = known >> _GENERATION_BITS, known & _GENERATION_MASK
-    return (epoch + (generation < before) << _GENERATION_BITS) + generation
+    epoch, before = known >> EPOCH_BITS, known & _GENERATION_MASK
+    return (epoch + (generation < before) << EPOCH_BITS) + generation
 
 
 class Restorer:
@@ -126,17 +128,28 @@ class Restorer:
         self._clock = clock
         self._told: dict[int, Told] | None = None
         self._telling = asyncio.Lock()
+        self._few = asyncio.Semaphore(_AT_ONCE)
+        self._starts: dict[int, int] = {}
+        """Counted in the life that is being tried for."""
 
-    def forget_told(self) -> None:
-        """The alerts topic may have moved on."""
+    def begin_life(self, partitions: Iterable[int]) -> None:
+        """These are to be restored; and the alerts topic may have moved on."""
         self._told = None
+        for partition in partitions:
+            self._starts.pop(partition, None)
 
     async def restore(self, partition: int, suspended: OwnedPartition | None) -> Restored:
-        """Raises ReconnectError (StoreError among them), IncompatibleError."""
+        """May be tried again. Raises ReconnectError (StoreError among them), IncompatibleError."""
+        async with self._few:
+            return await self._restore(partition, suspended)
+
+    async def _restore(self, partition: int, suspended: OwnedPartition | None) -> Restored:
         bounds = await self._log.bounds(partition)
         note = read_note(bounds.metadata)
         if suspended is not None and _still_ours(suspended, bounds, note):
-            suspended.fence = fence_after(suspended.fence, self._log.generation)
+            suspended.fence = fence_after(suspended.fence, self._generation)
+            # Others may have written theirs meanwhile.
+            suspended.defined = False
             return Restored(suspended, How.SUSPENDED)
         found = await self._snapshot(partition, bounds, note)
         if found is not None:
@@ -148,16 +161,28 @@ class Restorer:
             owned.committed, owned.committed_snapshot_id = bounds.committed, note.snapshot_id
         return restored
 
+    @property
+    def _generation(self) -> int:
+        """Raises ReconnectError between two memberships."""
+        if (generation := self._log.generation) < 0:
+            raise ReconnectError("not a member of the group at the moment")
+        return generation
+
     async def _snapshot(self, partition: int, bounds: Bounds, note: Note) -> tuple[str, PartitionFold, int] | None:
         """(id, fold, fence) of the one that the commit names, else of the newest that is whole and not ahead of it."""
         names = [note.snapshot_id] if note.snapshot_id and bounds.committed is not None else []
-        for entry in await self._store.list(partition):
-            if entry.id not in names and (bounds.committed is None or entry.next_offset <= bounds.committed):
-                names.append(entry.id)
+        names += [
+            entry.id
+            for entry in await self._store.list(partition)
+            if bounds.committed is None or entry.next_offset <= bounds.committed
+        ]
         unreadable: UnreadableError | None = None
-        for name in names[:_MOST_TRIED]:
+        for name in list(dict.fromkeys(names))[:_MOST_TRIED]:
             try:
                 snapshot = await self._store.get(partition, name)
+                if bounds.committed is not None and snapshot.frozen.next_offset > bounds.committed:
+                    # What follows from the records between is said by nobody.
+                    raise SnapshotError(Fault.LAYOUT, f"is ahead of the commit at {bounds.committed}")
                 return name, await asyncio.to_thread(self._thaw, partition, snapshot), snapshot.fence
             except UnreadableError as error:
                 unreadable = error
@@ -193,24 +218,26 @@ class Restorer:
         state = fold.state
         at, how = state.next_offset, How.FOUND if bounds.committed is None else How.SNAPSHOT
         live_from = max(at, bounds.committed or 0)
+        owned = await self._owned(partition, fold, live_from, fence)
+        owned.snapshot_id, owned.snapshot_offset = name, at
         if at < bounds.begin or live_from > bounds.end:
             # Retention overtook us; or the log was cut, or the topic made anew: take all there is. The statistics
             # stay true, and what was folded before is not folded again: each sensor knows its newest timestamps.
             self._events.gap(partition, at if at < bounds.begin else live_from, bounds.begin)
-            state.next_offset = bounds.begin
-            live_from = max(bounds.begin, live_from if live_from <= bounds.end else 0)
-        owned = await self._owned(partition, fold, live_from, fence)
-        owned.snapshot_id, owned.snapshot_offset = name, at
+            owned.move_to(bounds.begin, live_from if bounds.begin <= live_from <= bounds.end else bounds.begin)
         return Restored(owned, how)
 
     async def _from_log(self, partition: int, bounds: Bounds, note: Note) -> Restored:
-        told = await self._told_of(partition)
         fold = PartitionFold(self._plan, self._partitions, partition=partition)
+        begun, committed = note.begin, bounds.committed
+        if begun is not None and committed is not None and bounds.begin <= begun <= committed <= bounds.end:
+            # All that the state has ever followed from is there.
+            return await self._from(partition, fold, begun, committed, 0)
+        told = await self._told_of(partition)
         live_from = told.next_offset if bounds.committed is None else bounds.committed
         # Nothing was there to be known.
         if not live_from:
-            fold.state.next_offset = bounds.begin
-            return Restored(await self._owned(partition, fold, bounds.begin, told.fence), How.FRESH)
+            return await self._from(partition, fold, bounds.begin, bounds.begin, told.fence)
         if not bounds.begin <= live_from <= bounds.end:
             self._events.gap(partition, live_from, bounds.begin)
             live_from = begin = bounds.begin
@@ -220,20 +247,34 @@ class Restorer:
             since = await self._log.offset_since(partition, before_us - self._settings.rebuild)
             begin = max(live_from if since is None else min(since, live_from), bounds.begin)
         fold.state.next_offset = begin
-        owned = await self._owned(partition, fold, live_from, told.fence, told)
+        owned = await self._owned(partition, fold, live_from, told.fence, told.open_before(live_from))
         return Restored(owned, How.REBUILD)
 
+    async def _from(self, partition: int, fold: PartitionFold, begin: int, live_from: int, fence: int) -> Restored:
+        """With nothing, from the place where nothing had been before."""
+        fold.state.next_offset = begin
+        owned = await self._owned(partition, fold, live_from, fence)
+        owned.begin = begin
+        return Restored(owned, How.FRESH)
+
     async def _owned(
-        self, partition: int, fold: PartitionFold, live_from: int, known_fence: int, told: Told | None = None
+        self,
+        partition: int,
+        fold: PartitionFold,
+        live_from: int,
+        known_fence: int,
+        open_alerts: Sequence[OpenAlert] | None = None,
     ) -> OwnedPartition:
-        careful = await self._tries.started(partition) > _CARELESS_STARTS
+        fence, skip = fence_after(known_fence, self._generation), await self._tries.skipped(partition)
+        if partition not in self._starts:
+            self._starts[partition] = await self._tries.started(partition)
         return OwnedPartition(
             fold,
             live_from=live_from,
-            fence=fence_after(known_fence, self._log.generation),
-            skip=await self._tries.skipped(partition),
-            careful=careful,
-            open_alerts=None if told is None else list(told.alerts.values()),
+            fence=fence,
+            skip=skip,
+            careful=self._starts[partition] > CARELESS_STARTS,
+            open_alerts=open_alerts,
         )
 
     async def _told_of(self, partition: int) -> Told:

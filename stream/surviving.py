@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ingest.contract.clock import Clock
 from stream.fold.partition import LogRecord
 from stream.objects import StoreError
 from stream.owned import Failed, Outcome, OwnedPartition
@@ -15,12 +16,15 @@ from stream.tries import Tries
 
 # Then a record is set aside.
 MOST_TRIES = 3
+# A partition that has been started so often without a snapshot since is folded one record at a time.
+CARELESS_STARTS = 2
+_CAREFUL_S = 2.0
 
 
 class SurvivalEvents(Protocol):
     """What there is to say."""
 
-    def fold_failed(self, partition: int, offset: int, tries: int, error: Exception) -> None:
+    def fold_failed(self, partition: int, offset: int, tries: int, error: BaseException) -> None:
         """The fold did not survive a record."""
         ...
 
@@ -32,9 +36,10 @@ class SurvivalEvents(Protocol):
 class Survival:
     """For the partitions of one worker."""
 
-    def __init__(self, tries: Tries, events: SurvivalEvents) -> None:
+    def __init__(self, tries: Tries, events: SurvivalEvents, clock: Clock) -> None:
         self._tries = tries
         self._events = events
+        self._clock = clock
         self._counted: dict[int, tuple[int, int]] = {}
         """(offset, tries) of the record that was noted last, by partition."""
 
@@ -53,8 +58,12 @@ class Survival:
         return outcomes
 
     async def _fold_carefully(self, partition: int, owned: OwnedPartition, records: Sequence[LogRecord]) -> Outcome:
-        """One by one, each noted durably before: the one that ends this process is known to the next."""
+        """One by one, each noted durably before: the one that ends this process is known to the next.
+
+        For some seconds at most; what is left is to be polled again.
+        """
         whole = Outcome(next_offset=owned.fold.state.next_offset)
+        until_s = self._clock.monotonic_s() + _CAREFUL_S
         for record in records:
             if record.offset < owned.fold.state.next_offset:
                 continue
@@ -68,7 +77,14 @@ class Survival:
                 self._events.snapshot_failed(partition, str(error))
             whole.add(await asyncio.to_thread(owned.fold_all, [record]))
             if whole.failed is not None:
+                return whole
+            if self._clock.monotonic_s() >= until_s:
                 break
+        try:
+            # Or another partition's record that ends the process would count against this one's last.
+            await self._tries.survived(partition, whole.next_offset - 1)
+        except StoreError as error:
+            self._events.snapshot_failed(partition, str(error))
         return whole
 
     async def failed(self, partition: int, failed: Failed) -> None:
@@ -76,9 +92,14 @@ class Survival:
         offset, tries = failed.record.offset, 0
         counted = self._counted.pop(partition, (-1, 0))
         try:
-            tries = counted[1] if counted[0] == offset else await self._tries.begin(partition, offset)
-            if tries >= MOST_TRIES:
-                await self._tries.skip(partition, offset)
+            if failed.among > 1:
+                # Which of them it was is found out one by one, in the next life.
+                while await self._tries.started(partition) <= CARELESS_STARTS:
+                    pass
+            else:
+                tries = counted[1] if counted[0] == offset else await self._tries.begin(partition, offset)
+                if tries >= MOST_TRIES:
+                    await self._tries.skip(partition, offset)
         except StoreError as error:
             self._events.snapshot_failed(partition, str(error))
         self._events.fold_failed(partition, offset, tries, failed.error)

@@ -62,6 +62,17 @@ class Tries:
             await self._write(partition, content)
             return tries
 
+    async def survived(self, partition: int, upto: int) -> None:
+        """The records up to this one did no harm. Costs nothing where none was tried."""
+        async with self._one_at_a_time:
+            if self._lowest.get(partition, upto + 1) > upto:
+                return
+            content = await self._read(partition)
+            later = {at: tries for at, tries in content.tries.items() if int(at) > upto}
+            if later != content.tries:
+                content.tries = later
+                await self._write(partition, content)
+
     async def started(self, partition: int) -> int:
         """A life of the partition begins. Returns how many have since `clear`, with this one, when that is durable."""
         async with self._one_at_a_time:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 
 from ingest.contract.clock import Clock
 from ingest.contract.errors import ReconnectError
@@ -19,11 +20,11 @@ from ingest.contract.kafka_client import Backoff
 from ingest.contract.log_writer import LogWriter
 from ingest.contract.settings import Settings
 from stream.checkpoints import Checkpoints
-from stream.consumer import SESSION_TIMEOUT_MS, LogConsumer, OutOfRangeError, RefusedError
+from stream.commits import Commits
+from stream.consumer import LogConsumer, OutOfRangeError
 from stream.exposition import SensorPage
-from stream.fold.partition import LogRecord
+from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan
-from stream.notes import Note
 from stream.own_records import OwnRecords
 from stream.owned import Outcome, OwnedPartition
 from stream.publishing import Publisher
@@ -37,10 +38,9 @@ _POLL_S = 0.2
 _STUCK_S = 120.0
 # Of the time that a supervisor gives a daemon to end.
 _FINISH_S = 3.0
+_SNAPSHOTS_S = 5.0
 # Of the time that the group gives its members for a rebalance.
 _REVOKE_S = 5.0
-# Without the group's word for so long, its partitions may be somebody else's.
-_LEASE_S = SESSION_TIMEOUT_MS / 1000
 # Between asking for it.
 _FENCED_S = 1.0
 
@@ -72,6 +72,7 @@ class Worker:
         self._survival = survival
         self._events = events
         self._clock = clock
+        self._commits = Commits(consumer, checkpoints, settings.worker.commit_every, events, clock)
         self._own = OwnRecords(settings, writer, clock, self._ended)
         self._owned: dict[int, OwnedPartition] = {}
         self._suspended: dict[int, OwnedPartition] = {}
@@ -80,9 +81,11 @@ class Worker:
         # Held from a poll's fold to its effects' confirmation, and by commits: a rebalance waits for it.
         self._turn = asyncio.Lock()
         self._page = SensorPage(settings.plant.levels)
+        checkpoints.watch(self._ended)
+        self._draining = False
         self._compiled = False
         self._reachable = False
-        self._committed_s = self._round_s = self._lease_s = clock.monotonic_s()
+        self._round_s = clock.monotonic_s()
         self._failure: BaseException | None = None
         events.watch(
             lambda: sum(len(one.fold.state.slots) for one in self._owned.values()),
@@ -94,19 +97,23 @@ class Worker:
     def assigned(self, partitions: set[int]) -> None:
         """New partitions, paused: restore them outside of the rebalance."""
         self._events.assigned(partitions, self._consumer.generation)
-        self._lease_s = self._clock.monotonic_s()
-        self._restorer.forget_told()
+        self._commits.granted()
+        if self._draining:
+            return
         # What did not come back is somebody else's now.
         self._suspended = {at: one for at, one in self._suspended.items() if at in partitions}
         self._begin_anew(partitions)
 
-    def _begin_anew(self, partitions: Iterable[int]) -> None:
+    def _begin_anew(self, partitions: Collection[int]) -> None:
+        self._restorer.begin_life(partitions)
         for partition in partitions:
             self._owned.pop(partition, None)
-            self._start(partition, self._restore(partition))
+            self._start(partition, partial(self._restore, partition))
 
-    def _start(self, partition: int, finding: Coroutine[None, None, Restored]) -> None:
-        task = self._restoring[partition] = asyncio.create_task(self._resume(partition, finding))
+    def _start(self, partition: int, find: Callable[[], Coroutine[None, None, Restored]]) -> None:
+        if before := self._restoring.pop(partition, None):
+            before.cancel()
+        task = self._restoring[partition] = asyncio.create_task(self._resume(partition, find))
         task.add_done_callback(self._ended)
 
     async def revoked(self, partitions: set[int]) -> None:
@@ -122,23 +129,24 @@ class Worker:
         try:
             async with asyncio.timeout(_REVOKE_S), self._turn:
                 in_turn = True
-                await self._commit(partitions)
+                await self._commits.commit({at: self._owned[at] for at in partitions & self._owned.keys()})
         except TimeoutError:
             self._events.commit_failed("the rebalance does not wait for it")
-        for partition in partitions:
-            one = self._owned.pop(partition, None)
-            if one is not None and in_turn and one.live and one.committed == one.fold.state.next_offset:
-                self._suspended[partition] = one
+        finally:
+            for partition in partitions:
+                one = self._owned.pop(partition, None)
+                if one is not None and in_turn and one.settled and one.committed == one.said:
+                    self._suspended[partition] = one
         self._events.revoked(partitions)
 
-    async def _resume(self, partition: int, finding: Coroutine[None, None, Restored]) -> None:
-        """Go on with what was found."""
+    async def _resume(self, partition: int, find: Callable[[], Coroutine[None, None, Restored]]) -> None:
+        """Go on with what is found."""
         started_s = self._clock.monotonic_s()
-        restored = await finding
+        restored = await find()
         owned = restored.owned
         owned.heard_s = self._clock.monotonic_s()
         self._owned[partition] = owned
-        self._checkpoints.begin(partition)
+        self._checkpoints.begin(partition, owned)
         self._events.restored(
             partition, restored.how, owned.fold.state.next_offset, owned.live_from, owned.heard_s - started_s
         )
@@ -147,28 +155,33 @@ class Worker:
     async def _restore(self, partition: int) -> Restored:
         """Find a state, and seek."""
         backoff = Backoff()
-        suspended = self._suspended.pop(partition, None)
         while True:
             try:
-                restored = await self._restorer.restore(partition, suspended)
+                restored = await self._restorer.restore(partition, self._suspended.get(partition))
                 self._consumer.resume_at(partition, restored.owned.fold.state.next_offset)
             except ReconnectError as error:
                 await self._again(partition, error, backoff)
             else:
+                # Taken away again before this, it would still be there.
+                self._suspended.pop(partition, None)
                 return restored
 
     async def _move_on(self, partition: int, owned: OwnedPartition) -> Restored:
         """What was to be read next is not in the log: go on with this state at the log's beginning."""
         backoff = Backoff()
         while True:
+            at = owned.fold.state.next_offset
             try:
                 bounds = await self._consumer.bounds(partition)
-                self._consumer.resume_at(partition, bounds.begin)
+                place = at if bounds.begin <= at <= bounds.end else bounds.begin
+                self._consumer.resume_at(partition, place)
             except ReconnectError as error:
                 await self._again(partition, error, backoff)
             else:
-                self._events.gap(partition, owned.fold.state.next_offset, bounds.begin)
-                owned.move_to(bounds.begin)
+                if place != at:
+                    self._events.gap(partition, at, place)
+                    # What was said by an earlier owner is not said again, unless that was in another log.
+                    owned.move_to(place, max(place, owned.live_from) if owned.live_from <= bounds.end else place)
                 return Restored(owned, How.SUSPENDED)
 
     async def _again(self, partition: int, error: ReconnectError, backoff: Backoff) -> None:
@@ -200,7 +213,7 @@ class Worker:
             # What is being restored has not sought its new place yet.
             for partition in error.partitions & self._owned.keys():
                 self._consumer.pause(partition)
-                self._start(partition, self._move_on(partition, self._owned.pop(partition)))
+                self._start(partition, partial(self._move_on, partition, self._owned.pop(partition)))
             return
         except ReconnectError as error:
             self._reachable = False
@@ -224,13 +237,13 @@ class Worker:
             work = {at: records for at, records in found.items() if at in self._owned}
             if work:
                 await self._work(work)
-            if self._clock.monotonic_s() - self._committed_s >= min(self._settings.commit_every / 1e6, _LEASE_S / 2):
-                await self._commit(set(self._owned))
+            if self._commits.due:
+                await self._commits.commit(self._owned.copy())
             await self._checkpoints.take_due(self._owned)
 
     async def _work(self, work: dict[int, list[LogRecord]]) -> None:
         """Fold, publish; what the fold did not survive is restored."""
-        if not await self._renew_lease():
+        if not await self._commits.may_speak(work, self._owned):
             # Not ours, perhaps: what was polled is read again when the group has given its word.
             for at in work.keys() & self._owned.keys():
                 self._consumer.resume_at(at, self._owned[at].fold.state.next_offset)
@@ -244,12 +257,18 @@ class Worker:
         failpoint("published")
         for at, outcome in outcomes.items():
             owned[at].said = outcome.next_offset
+            if self._owned.get(at) is not owned[at]:
+                continue  # taken away while it was published
             if outcome.failed is not None:
                 # The state is torn.
                 self._consumer.pause(at)
-                await self._survival.failed(at, outcome.failed)
                 await self._checkpoints.end([at])
-                self._begin_anew([at])
+                await self._survival.failed(at, outcome.failed)
+                if self._owned.get(at) is owned[at]:
+                    self._begin_anew([at])
+            elif outcome.next_offset <= work[at][-1].offset:
+                # Not all of it: a careful partition does not keep the others waiting.
+                self._consumer.resume_at(at, outcome.next_offset)
 
     def _folded(self, outcomes: Mapping[int, Outcome], owned: Mapping[int, OwnedPartition], seconds: float) -> None:
         heard_s = self._clock.monotonic_s()
@@ -263,70 +282,26 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = error
 
-    # --- commits ----------------------------------------------------------------------------------------------------
-
-    async def _renew_lease(self) -> bool:
-        """Whether the group has given its word lately that these partitions are ours; asks if it has not."""
-        # Whoever says nothing yet needs nobody's word.
-        if self._clock.monotonic_s() - self._lease_s < _LEASE_S or not any(one.live for one in self._owned.values()):
-            return True
-        await self._commit(set(self._owned), unmoved=True)
-        return self._clock.monotonic_s() - self._lease_s < _LEASE_S
-
-    async def _commit(self, partitions: Iterable[int], *, unmoved: bool = False) -> None:
-        """Commit what has moved on; a failure is told and made good by the next commit. In turn only."""
-        self._committed_s = self._clock.monotonic_s()
-        # To ask for the group's word costs no more than a commit.
-        unmoved = unmoved or self._committed_s - self._lease_s >= _LEASE_S / 2
-        moved = {}
-        for partition in partitions:
-            one = self._owned.get(partition)
-            # While it is not live, the old commit stands: what follows it has not been published yet.
-            if one is None or one.said < one.live_from:
-                continue
-            if unmoved or one.said > one.committed or one.snapshot_id != one.committed_snapshot_id:
-                moved[partition] = (one, one.said, one.snapshot_id)
-        if not moved:
-            return
-        failpoint("before-commit")
-        try:
-            await self._consumer.commit(
-                {
-                    at: (offset, str(Note(name, one.fold.state.now_us or None)))
-                    for at, (one, offset, name) in moved.items()
-                }
-            )
-        except ReconnectError as error:
-            self._events.commit_failed(str(error))
-            if isinstance(error, RefusedError):
-                # Until it is assigned anew, nothing here counts.
-                self._lease_s = float("-inf")
-            return
-        self._lease_s = self._clock.monotonic_s()
-        named = {}
-        for partition, (one, offset, name) in moved.items():
-            if name != one.committed_snapshot_id:
-                named[partition] = one
-                one.careful = False
-            one.committed, one.committed_snapshot_id = offset, name
-        self._events.committed(len(moved))
-        if named:
-            await self._checkpoints.committed(named)
-
     # --- time passes ------------------------------------------------------------------------------------------------
 
     def _write_own_records(self) -> None:
+        if not self._commits.has_lease:
+            return
         now_s, tick_s = self._clock.monotonic_s(), self._settings.tick / 1e6
-        wanted = self._plan.definitions
         for partition, one in self._owned.items():
-            if not one.defined and one.fold.plan.definitions.digest != wanted.digest:
-                one.defined = self._own.define(partition, wanted, lambda at=partition: self._events.defined(at))  # type: ignore[misc]
-            if now_s - one.heard_s < tick_s:
-                continue
             if self._consumer.behind(partition, one.fold.state.next_offset) != 0:
                 continue
-            if self._own.tick(partition, self._events.ticked):
+            if not one.defined and one.live:
+                # What was written before, by whomever, has been read by now.
+                self._define(partition, one)
+            if now_s - one.heard_s >= tick_s and self._own.tick(partition, self._events.ticked):
                 one.heard_s = now_s  # the next tick is due a tick from now, whether this one arrives or not
+
+    def _define(self, partition: int, one: OwnedPartition) -> None:
+        wanted = self._plan.definitions
+        one.defined = one.fold.plan is self._plan or one.fold.plan.definitions.digest == wanted.digest
+        if not one.defined:
+            one.defined = self._own.define(partition, wanted, partial(self._events.defined, partition))
 
     def _report(self) -> None:
         owned = self._owned.values()
@@ -347,29 +322,34 @@ class Worker:
 
     async def sensors_page(self) -> bytes:
         """`/metrics/sensors`, rendered off the event loop."""
-        return await asyncio.to_thread(self._render)
+        async with self._page.turn:
+            return await asyncio.to_thread(self._render, list(self._owned.values()))
 
-    def _render(self) -> bytes:
-        owned = list(self._owned.values())
-        for one in owned:
-            one.lock.acquire()
-        try:
-            return self._page.render(one.fold for one in owned)
-        finally:
+    def _render(self, owned: list[OwnedPartition]) -> bytes:
+        def one_by_one() -> Generator[PartitionFold, None, None]:
+            # A page takes seconds: the other partitions go on meanwhile.
             for one in owned:
-                one.lock.release()
+                with one.lock:
+                    yield one.fold
+
+        with closing(one_by_one()) as folds:
+            return self._page.render(folds)
 
     async def drain(self) -> None:
         """Commit what is done, with a snapshot of each partition if the store is quick enough."""
         self._events.stopping()
+        self._draining = True
         self._own.cancel()
         for task in self._restoring.values():
             task.cancel()
-        async with self._turn:
-            # First what is quick: a store that hangs must not cost the commit.
-            await self._commit(set(self._owned))
-            await self._checkpoints.take_all(self._owned)
-            await self._commit(set(self._owned))
+        try:
+            async with self._turn:
+                # First what is quick: a store that hangs must not cost the commit.
+                await self._commits.commit(self._owned.copy())
+                await self._checkpoints.take_all(self._owned, _SNAPSHOTS_S)
+                await self._commits.commit(self._owned.copy())
+        finally:
+            await self._checkpoints.close()
 
     def unhealthy(self) -> list[str]:
         """For /healthz: only what a restart would mend."""
@@ -390,7 +370,6 @@ class Worker:
             return [f"{len(self._restoring)} partitions are being restored"]
         if not self._owned:
             return ["no partition assigned yet"]
-        silent_s = self._clock.monotonic_s() - self._lease_s
-        if silent_s > _LEASE_S and any(one.live for one in self._owned.values()):
+        if not self._commits.has_lease and any(one.live for one in self._owned.values()):
             return ["the consumer group does not answer: nothing is published until it does"]
         return [f"snapshots cannot be written: {self._checkpoints.trouble}"] if self._checkpoints.trouble else []

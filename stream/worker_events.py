@@ -155,7 +155,7 @@ class WorkerEvents:
         self._snapshots.labels("failed").inc()
         self._log.error("snapshot store", partition=partition, reason=reason)
 
-    def fold_failed(self, partition: int, offset: int, tries: int, error: Exception) -> None:
+    def fold_failed(self, partition: int, offset: int, tries: int, error: BaseException) -> None:
         """The fold did not survive a record; the state is restored and the record tried again, or set aside."""
         self._failed.inc()
         self._log.error("fold failed", partition=partition, offset=offset, tries=tries, exc_info=error)

@@ -125,7 +125,9 @@ class ForeignRun:
         """Refuse these records as well."""
         kept = np.flatnonzero(~np.isin(self.record, list(refused)))
         readings = self.readings.take(kept)
-        for column in (readings.ts_us, readings.value, readings.quality, readings.flags):
+        columns: list[NDArray[Any]] = [readings.ts_us, readings.value, readings.quality, readings.flags]
+        words = readings.sensor, readings.text, readings.code
+        for column in [*columns, *(one.index for one in words if one is not None)]:
             _fixed(column)
         return ForeignRun(readings, self.record[kept], self.refused | refused)
 
@@ -164,26 +166,42 @@ def decode_run(values: Sequence[bytes | None], arrived_us: Sequence[int], max_ro
     return run.without(also)
 
 
-def stamp(readings: Readings, slot: NDArray[np.int32], newest_us: NDArray[np.int64], latest_us: int) -> Readings:
+def stamp(
+    readings: Readings,
+    slot: NDArray[np.int32],
+    newest_us: NDArray[np.int64],
+    latest_us: int,
+    times_of: Callable[[int, Iterable[int]], Iterable[int]],
+) -> Readings:
     """Let the stamps of a sensor's readings ascend, within a record and from one to the next.
 
     Kafka's clock has milliseconds, and of LogAppendTime one for a whole batch: two readings with one stamp would be
     one and its duplicate. slot: by row, -1 for none. newest_us: of what each slot has had so far, up to latest_us; what
-    is later is the future. Where that is over a second ahead, the arrival time stands: it came from another clock.
+    is later is the future. Where that is over a second ahead, it came from another clock: the stamp is the arrival
+    time then, or the next that the sensor has not had. times_of: what the fold would know a slot's times by, had it
+    seen some more.
     """
     stamped = (readings.flags & _STAMPED) != 0
     if not stamped.any():
         return readings
-    times, newest = readings.ts_us.tolist(), dict[int, int]()
+    times, newest, seen = readings.ts_us.tolist(), dict[int, int](), dict[int, list[int]]()
     before = newest_us[np.maximum(slot, 0)].tolist()
     for row, (at, us, is_stamped) in enumerate(zip(slot.tolist(), times, stamped.tolist(), strict=True)):
         if at < 0:
             continue
-        before_us = newest.get(at, before[row])
+        before_us, here = newest.get(at, before[row]), seen.setdefault(at, [])
         if is_stamped and 0 <= before_us - us < _STAMPS_US:
-            times[row] = us = before_us + 1
+            us = before_us + 1
+        elif is_stamped and us < before_us:
+            here[:] = times_of(at, here)
+            had = set(here)
+            while us in had:
+                us += 1
+        times[row] = us
         # Row by row what the fold will have seen: it must not matter how they are cut into records.
-        newest[at] = us if before_us < us <= latest_us else before_us
+        if us <= latest_us:
+            here.append(us)
+            newest[at] = max(before_us, us)
     columns = readings.value, readings.quality, readings.flags, readings.text, readings.code
     return Readings(readings.sensor, _fixed(np.array(times, np.int64)), *columns)
 

@@ -74,16 +74,26 @@ class Registry(Generic[T]):
         if unknown:
             raise ValueError("\n".join(unknown))
         try:
-            return self._adapter(name, cls).validate_python(dict(options))
+            made = self._adapter(name, cls).validate_python(dict(options))
+        except OverflowError as error:
+            raise ValueError(f"options: a number is too large: {error}") from error
         except ValidationError as error:
             lines = [
                 f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors()
             ]
             raise ValueError("\n".join(lines)) from error
+        # Integers have no end in Python, nor in its TOML; what components make of them has.
+        if large := [key for key in known if _is_large(getattr(made, key))]:
+            raise ValueError("\n".join(f"{key}: should fit into 64 bits" for key in large))
+        return made
 
     def _adapter(self, name: str, cls: type[T]) -> TypeAdapter[T]:
         # It takes milliseconds to build.
         if name not in self._adapters:
             self._adapters[name] = TypeAdapter(cls)
         return self._adapters[name]
+
+
+def _is_large(value: object) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**63

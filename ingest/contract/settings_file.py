@@ -54,7 +54,7 @@ def load_settings(
         raise SettingsError([f"{path}: cannot be read: {error}"]) from error
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is the plain one
         raise SettingsError([f"{path}: not valid TOML: {error}"]) from error
     names, overlay = _from_environment(os.environ if environ is None else environ)
     lines = Lines(text)

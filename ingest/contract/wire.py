@@ -26,9 +26,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.contract.arrow_size import exceeds
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings, Words
 from ingest.contract.utf8 import Utf8
+from ingest.contract.values import MAX_TEXT
 
 SCHEMA_MAJOR = 1
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
@@ -59,7 +61,13 @@ with pa.ipc.new_stream(_empty := pa.BufferOutputStream(), SCHEMA, options=_WRITE
 _HEAD = _empty.getvalue().to_pybytes()[:-8]
 """The schema as it stands at the start of our own records, without the mark of their end."""
 _ALL_FLAGS = int(sum(Flag))
+MAX_ROWS = 262_144
+"""Readings in a record."""
+MAX_INFLATED_BYTES = 64 * 2**20
+"""A record's columns and words, as they are in memory."""
 _NO_WORDS = Utf8.of(())
+# Without what `min` and `max` look at first: half their time where rows are few.
+_least, _most = np.minimum.reduce, np.maximum.reduce
 
 
 class Kind(StrEnum):
@@ -177,17 +185,31 @@ def encode_readings(readings: Readings) -> bytes:
     return data
 
 
+def fits(readings: Readings, encoded: bytes) -> bool:
+    """Whether a record that `encode_readings` wrote is within what `decode_readings` reads; else, write several."""
+    return len(readings) <= MAX_ROWS and exceeds(encoded, MAX_INFLATED_BYTES) is None
+
+
 def decode_readings(data: bytes) -> Readings:
     """Read and fully validate an Arrow IPC stream.
 
     Nothing is trusted: a dictionary index of -1 is legal to Arrow and takes NumPy's last row. Sensor *paths*
-    are checked where they are first met, not here. Raises QuarantineError(RECORD).
+    are checked where they are first met, not here. At most MAX_ROWS and MAX_INFLATED_BYTES, texts and codes of at most
+    MAX_TEXT characters. Raises QuarantineError(RECORD).
     """
+    try:
+        size = exceeds(data, MAX_INFLATED_BYTES)
+    except ValueError as error:
+        raise QuarantineError(Reason.RECORD, f"not readable as Arrow: {error}") from error
+    if size is not None:
+        raise QuarantineError(Reason.RECORD, f"{size:,} bytes when inflated, at most {MAX_INFLATED_BYTES:,}")
     try:
         with pa.ipc.open_stream(data, options=_READ) as reader:
             if data[: len(_HEAD)] != _HEAD and not reader.schema.equals(SCHEMA):
                 raise QuarantineError(Reason.RECORD, "another Arrow schema")
             batch = reader.read_next_batch()
+            if batch.num_rows > MAX_ROWS:
+                raise QuarantineError(Reason.RECORD, f"{batch.num_rows:,} readings in a record, at most {MAX_ROWS:,}")
             batch.validate(full=True)
             if next(iter(reader), None) is not None:
                 raise QuarantineError(Reason.RECORD, "more than one record batch")
@@ -204,8 +226,8 @@ def decode_readings(data: bytes) -> Readings:
         value=value.to_numpy(),
         quality=quality.to_numpy(),
         flags=flags.to_numpy(),
-        text=_words(text) if text.null_count < len(text) else None,
-        code=_words(code) if code.null_count < len(code) else None,
+        text=_texts("text", text),
+        code=_texts("code", code),
     )
     _check_ranges(readings)
     return readings
@@ -219,10 +241,23 @@ def _words(column: pa.DictionaryArray) -> Words:
     index: NDArray[np.int32] = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
     if index.size:
         # After fill_null a written -1 and a null look alike, so look for the written one before.
-        lowest = int(index.min()) if not indices.null_count else _lowest_written(indices)
-        if lowest < 0 or int(index.max()) >= len(dictionary):
+        lowest = int(_least(index)) if not indices.null_count else _lowest_written(indices)
+        if lowest < 0 or int(_most(index)) >= len(dictionary):
             raise QuarantineError(Reason.RECORD, "a dictionary index out of range")
     return Words(index, _as_it_lies(dictionary))
+
+
+def _texts(name: str, column: pa.DictionaryArray) -> Words | None:
+    if column.null_count == len(column):
+        return None
+    words = _words(column)
+    utf8: Utf8 = words.words  # type: ignore[assignment]
+    # A short buffer holds no long text; of the others, only those of so many bytes can have too many characters.
+    if utf8.data.size > MAX_TEXT:
+        for at in np.flatnonzero(np.diff(utf8.offsets) > MAX_TEXT).tolist():
+            if len(utf8[at]) > MAX_TEXT:
+                raise QuarantineError(Reason.RECORD, f"a {name} of over {MAX_TEXT:,} characters")
+    return words
 
 
 def _as_it_lies(strings: pa.StringArray) -> Utf8:
@@ -244,9 +279,9 @@ def _lowest_written(indices: pa.Int32Array) -> int:
 def _check_ranges(readings: Readings) -> None:
     if not len(readings):
         return
-    if int(readings.quality.max()) > Quality.BAD:
+    if int(_most(readings.quality)) > Quality.BAD:
         raise QuarantineError(Reason.RECORD, "a quality that is none")
-    if int(readings.flags.max()) > _ALL_FLAGS:
+    if int(_most(readings.flags)) > _ALL_FLAGS:
         raise QuarantineError(Reason.RECORD, "a flag of a newer version")
-    if int(readings.ts_us.min()) < MIN_TS_US or int(readings.ts_us.max()) >= MAX_TS_US:
+    if int(_least(readings.ts_us)) < MIN_TS_US or int(_most(readings.ts_us)) >= MAX_TS_US:
         raise QuarantineError(Reason.RECORD, "a timestamp that is not between 1990 and 2200")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from bisect import insort
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
@@ -27,8 +27,10 @@ QUIET_US = 60_000_000
 LONGEST_US = 3_600_000_000
 """… or when its first episode was added so long ago: a source may be behind for ever."""
 KEPT = 1_000
-"""Episodes that are kept of a partition, the worst; the rest are counted by site."""
+"""Episodes that are kept of a partition: the worst, and the worst of each site. The rest are counted by site."""
 _SITES = 1_000
+SEVERITIES = ("info", "warning", "critical")
+_SEVERE = {severity: at for at, severity in enumerate(SEVERITIES)}
 _HISTORICAL = np.uint8(Flag.HISTORICAL)
 
 
@@ -43,10 +45,7 @@ def backlog_rows(readings: Readings, envelope: Envelope, backlog_us: int) -> NDA
 
 
 class Episode(NamedTuple):
-    """One that fired and was over before anybody was told. Times: event time, µs. badness: minus its peak score.
-
-    The worst sort first.
-    """
+    """One that fired and was over before anybody was told. Times: event time, µs. badness: minus its peak score."""
 
     badness: float
     since_us: int
@@ -62,6 +61,12 @@ class Episode(NamedTuple):
         return -self.badness
 
     @property
+    def order(self) -> tuple[int, float, int, int, str]:
+        """The worst first: by severity, then by score (limits on values may have none), then by how long it lasted."""
+        lasted_us = self.until_us - self.since_us
+        return -_SEVERE.get(self.severity, 0), self.badness, -lasted_us, self.since_us, self.id
+
+    @property
     def site(self) -> str:
         """The first segment of the sensor's path."""
         return self.sensor.partition("/")[0]
@@ -71,7 +76,8 @@ class Episode(NamedTuple):
 class Digest:
     """What came and went unseen at a site, as far as one partition knows: an effect of the fold.
 
-    id: the same in every replay. at_us: the partition's clock. episodes: the worst first. more: of the site, not kept.
+    id: the same in every replay. at_us: the partition's clock. episodes: the worst first. more: of the site, not kept,
+    none of them severer than those that are. There are no episodes, but more, where more than `KEPT` sites have some.
     """
 
     id: str
@@ -91,6 +97,7 @@ class OverAndDone:
         self._last_us = int(found["last_us"])
         self._episodes = [Episode(*row) for row in found["episodes"]]
         self._more: dict[str, int] = dict(found["more"])
+        self._kept = Counter(one.site for one in self._episodes)
 
     def frozen(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
@@ -108,11 +115,20 @@ class OverAndDone:
         self._last_us = now_us
         # JSON has no infinity, and an order has no NaN.
         badness = episode.badness if isfinite(episode.badness) else -sys.float_info.max
-        insort(self._episodes, episode._replace(badness=badness))
+        insort(self._episodes, episode._replace(badness=badness), key=lambda one: one.order)
+        self._kept[episode.site] += 1
         if len(self._episodes) > KEPT:
-            site = self._episodes.pop().site
+            site = self._episodes.pop(self._mildest()).site
+            self._kept[site] -= 1
             if site in self._more or len(self._more) < _SITES:
                 self._more[site] = self._more.get(site, 0) + 1
+
+    def _mildest(self) -> int:
+        """Which one is not kept: what comes and goes at one site must not hide that there was something at another."""
+        for at in reversed(range(len(self._episodes))):
+            if self._kept[self._episodes[at].site] > 1:
+                return at
+        return -1
 
     def went_back(self, now_us: int) -> None:
         """The partition's clock had been wrong."""
@@ -125,14 +141,14 @@ class OverAndDone:
         of: dict[str, list[Episode]] = {}
         for episode in self._episodes:
             of.setdefault(episode.site, []).append(episode)
-        found = [
-            Digest(_id(site, of[site]), site, now_us, tuple(of[site]), self._more.get(site, 0)) for site in sorted(of)
-        ]
-        self._episodes, self._more = [], {}
+        found = [_digest(site, now_us, of.get(site, []), self._more.get(site, 0)) for site in sorted(of | self._more)]
+        self._episodes, self._more, self._kept = [], {}, Counter()
         self._first_us = self._last_us = 0
         return found
 
 
-def _id(site: str, episodes: Iterable[Episode]) -> str:
-    text = "\0".join(["digest", site, *(one.id for one in episodes)])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _digest(site: str, at_us: int, episodes: list[Episode], more: int) -> Digest:
+    # Where it has no episodes, its time tells it from the next one.
+    names = [one.id for one in episodes] or [str(at_us)]
+    who = hashlib.blake2b("\0".join(["digest", site, *names]).encode(), digest_size=16).hexdigest()
+    return Digest(who, site, at_us, tuple(episodes), more)

@@ -21,8 +21,8 @@ from ingest.contract.sensors import check_path
 from ingest.contract.wire import JSON, Envelope
 from stream.fold.alerts import Transition
 from stream.fold.carrying import Rows, carry, join_panes
+from stream.fold.checking import wrong_rows
 from stream.fold.closing import Ends
-from stream.fold.gate import RING
 from stream.fold.plan import Plan
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE
@@ -30,7 +30,6 @@ from stream.fold.windows import NO_PANE
 VERSION = 1
 _MAX_BYTES = 256 * 2**10
 _MAX_TEXT = 4_096
-_LATEST_PANE = 2**42
 
 
 class RowData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,7 +187,8 @@ def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
     rows = _in_class_of(plan, found, command.sensor)
     slot = state.slots.get(command.sensor)
     if slot is not None:
-        _take_over(plan, state, rows, slot)
+        if not _has_past_of(plan, rows, state.row(slot)):
+            _take_over(plan, state, rows, slot)
         return Applied("adopt", Outcome.DONE)
     if len(state.slots) >= plan.max_sensors:
         return Applied("adopt", Outcome.OVER_BUDGET)
@@ -197,8 +197,8 @@ def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
         state.grow()
     rows["episodes"][:] = 0
     rows["heard_us"][:] = state.alive_us
-    # The other partition's clock was another one.
-    np.minimum(rows["sensors"]["last_now_us"], state.now_us, out=rows["sensors"]["last_now_us"])
+    # The other partition's clock was another one. Just after this one comes what comes while it is told to be late.
+    np.minimum(rows["sensors"]["last_now_us"], state.now_us + 1, out=rows["sensors"]["last_now_us"])
     state.put(slot, rows)
     if command.text is not None:
         state.texts[slot] = command.text
@@ -220,6 +220,17 @@ def _close(plan: Plan, state: PartitionState, slot: int) -> tuple[Transition, ..
 def _in_class_of(plan: Plan, rows: Mapping[str, NDArray[Any]], name: str) -> Rows:
     """A sensor's row as one of that name has it."""
     return carry(plan, rows, plan, np.array([plan.classes.index_of(name)], np.int32)).arrays
+
+
+def _has_past_of(plan: Plan, rows: Rows, own: Rows) -> bool:
+    """Whether a sensor has adopted these rows before, and has learned more since: then they would throw it back.
+
+    Its windows tell, which get what is older than their own. Where they cannot, so does whether it has learned at all.
+    """
+    like_it = own["sensors"]["on_change"][0] == rows["sensors"]["on_change"][0]
+    if like_it and (rows["panes"]["id"] != NO_PANE).any():
+        return join_panes(plan, rows["panes"], own["panes"]).tobytes() == own["panes"].tobytes()
+    return any(name.startswith("bank.") and row.tobytes().strip(b"\0") for name, row in own.items())
 
 
 def _take_over(plan: Plan, state: PartitionState, rows: Rows, slot: int) -> None:
@@ -248,7 +259,7 @@ def _described(dtype: np.dtype[Any]) -> str:
 def _rows(plan: Plan, state: PartitionState, found: Mapping[str, RowData]) -> Rows | None:
     """The rows as arrays; None if they are not what this program would have written under these definitions.
 
-    Kernels trust what is in a row, so places and counts are checked here.
+    Kernels trust what is in a row: see `checking.py`.
     """
     own = state.row(0)
     if own.keys() != found.keys():
@@ -260,18 +271,4 @@ def _rows(plan: Plan, state: PartitionState, found: Mapping[str, RowData]) -> Ro
         if one.dtype != _described(like.dtype) or len(one.data) != size:
             return None
         rows[name] = np.frombuffer(one.data, like.dtype).reshape(like.shape).copy()
-    sensor = rows["sensors"][0]
-    ring = 0 <= sensor["ring_used"] <= RING and 0 <= sensor["ring_at"] < RING
-    flags = sensor["on_change"] in (0, 1) and sensor["holds"] in (0, 1)
-    scored = -1 <= sensor["scored_by"] < len(plan.models)
-    classed = 0 <= rows["class_of"][0] < len(plan.classes)
-    if not (ring and flags and scored and classed and _in_their_places(plan, rows["panes"][0]["id"])):
-        return None
-    return rows
-
-
-def _in_their_places(plan: Plan, ids: NDArray[np.int64]) -> bool:
-    counts = np.repeat(plan.levels[:, 2], plan.levels[:, 2])
-    firsts = np.repeat(plan.levels[:, 1], plan.levels[:, 2])
-    right = (ids >= 0) & (ids < _LATEST_PANE) & (ids % counts == np.arange(ids.size) - firsts)
-    return bool((right | (ids == NO_PANE)).all())
+    return None if wrong_rows(plan, rows, np.ones(1, np.bool_)) else rows

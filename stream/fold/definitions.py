@@ -150,12 +150,20 @@ def _inflated(data: bytes) -> dict[str, Any]:
     room = np.empty(MAX_BYTES, np.uint8)
     try:
         size = cramjam.zstd.decompress_into(data, room.data)
-        content = json.loads(room[:size].tobytes())
+        content = json.loads(room[:size].tobytes(), parse_int=_integer)
     except (cramjam.DecompressionError, ValueError, RecursionError) as error:
         raise _bad(f"not readable: {error}"[:200]) from error
     if not isinstance(content, dict):
         raise _bad("not an object")
     return content
+
+
+def _integer(digits: str) -> int:
+    """Raises ValueError for one that no program has written: what follows counts in 64 bits, or in floats."""
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("a whole number beyond 64 bits")
+    return number
 
 
 def _classes(rows: object, known_models: Collection[str]) -> tuple[ClassSettings, ...]:

@@ -1,7 +1,8 @@
 """Slots of sensors that are gone are given to others.
 
-What counts is time in which the log went on: a step of the partition's clock counts as an hour at the most, so neither
-a standstill of everything nor one gateway's wrong clock makes a partition forget.
+What counts is time in which the log went on, and the owner of a partition sees to it that it does, second by second.
+What the partition's clock leaps over does not count, so neither a standstill of everything nor anybody's wrong clock
+makes a partition forget.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import kernel
+from stream.fold.clock import AWAY_US
 from stream.fold.gate import OVER_BUDGET, Verdict
 from stream.fold.plan import Plan
 from stream.fold.slots import FREE
 from stream.fold.state import PartitionState
 
 HOUR_US = 3_600_000_000
-_LONGEST_STEP_US = HOUR_US
 _RETAINED = int(Verdict.RETAINED)
 
 
@@ -37,13 +38,18 @@ def silent_us(state: PartitionState, slot: int) -> int:
     return state.alive_us - int(state.heard_us[slot])
 
 
+def alive_us(state: PartitionState, step_us: int) -> int:
+    """`state.alive_us` after a step of the clock."""
+    return state.alive_us + (step_us if 0 < step_us <= AWAY_US else 0)
+
+
 def forget(plan: Plan, state: PartitionState, before_us: int) -> int:
     """The clock moved on from before_us: when it crosses an hour, free the slots of those that are gone; how many.
 
     Kept are sensors with an open episode, and those whose last value still holds.
     """
     before = state.alive_us
-    state.alive_us += max(0, min(state.now_us - before_us, _LONGEST_STEP_US))
+    state.alive_us = alive_us(state, state.now_us - before_us)
     if before // HOUR_US == state.alive_us // HOUR_US:
         return 0
     used = state.slots.rows

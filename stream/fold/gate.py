@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -21,13 +22,14 @@ class Verdict(IntEnum):
     FOLDED = ORDERLY
     """In order: windows and models have it."""
     OUT_OF_ORDER = 1
-    """Older than the newest: its pane has it, models do not."""
+    """Older than the newest that was folded: its pane has it, models do not."""
     STATE = 2
     """Of an enum or text sensor: shown; there is nothing to average."""
     DUPLICATE = 3
     """A reading of this sensor with this timestamp was here before."""
     LATE = 4
-    """Older than the sensor's ring of timestamps or panes: cannot be told from a duplicate."""
+    """Older than the sensor's ring of timestamps, and not newer than all that was folded: cannot be told from a
+    duplicate. Or older than its panes."""
     FUTURE = 5
     """Its time is too far ahead of its arrival."""
     RETAINED = 6
@@ -63,7 +65,7 @@ _REPLAYED = int(Verdict.REPLAYED)
 
 _RETAINED_FLAG = int(Flag.RETAINED)
 _REPLAYED_FLAG = int(Flag.REPLAYED)
-_BAD = int(Quality.BAD)
+BAD = int(Quality.BAD)
 
 
 @kernel
@@ -74,7 +76,8 @@ def remember(row: Any, ts_us: int) -> int:
     exactly: it is in the ring or was never here.
     """
     ring = row["ring"]
-    used, at = row["ring_used"], row["ring_at"]
+    # Masked at once, as what would be written to otherwise is not the row's.
+    used, at = row["ring_used"], row["ring_at"] & _RING_MASK
     if used == 0 or ts_us > ring[(at + used - 1) & _RING_MASK]:
         if used < RING:
             ring[(at + used) & _RING_MASK] = ts_us
@@ -104,11 +107,23 @@ def remember(row: Any, ts_us: int) -> int:
     return OUT_OF_ORDER
 
 
+def times_of(sensors: Any) -> Callable[[int, Iterable[int]], list[int]]:
+    """What a slot's ring would hold, ascending, if it had seen some more: a function of slot and these."""
+
+    def held(slot: int, also: Iterable[int]) -> list[int]:
+        row = sensors[slot]
+        ring = np.roll(row["ring"], -row["ring_at"])[: row["ring_used"]]
+        return sorted({*ring.tolist(), *also})[-RING:]
+
+    return held
+
+
 @kernel
 def judge(
     row: Any, ts_us: int, value: float, is_text: bool, quality: int, flags: int, latest_us: int, limits: Any
 ) -> int:
-    """The verdict of one reading; `row` learns its timestamp.
+    """The verdict of one reading; `row` learns its timestamp. What is good is in order if it is newer than all that
+    was folded: one that was refused puts none after it out of order, however far ahead it was.
 
     latest_us: the latest time that is not yet the future. limits: the class's row of `plan.LIMITS`.
     """
@@ -117,11 +132,15 @@ def judge(
     if flags & _RETAINED_FLAG:
         return _RETAINED
     order = remember(row, ts_us)
-    if order != FOLDED and order != OUT_OF_ORDER:
+    if order == _DUPLICATE:
+        return order
+    # What is newer than all that was folded was not folded before, whatever fills the ring.
+    newer = ts_us > row["last_us"]
+    if order == LATE and (not newer or limits["numeric"] == 0):
         return order
     if flags & _REPLAYED_FLAG:
         return _REPLAYED
-    if quality == _BAD:
+    if quality == BAD:
         return BAD_QUALITY
     if limits["numeric"] == 0:
         return _STATE
@@ -131,4 +150,4 @@ def judge(
         return _NON_FINITE
     if value < limits["low"] or value > limits["high"]:
         return _OUT_OF_RANGE
-    return order
+    return FOLDED if newer else OUT_OF_ORDER

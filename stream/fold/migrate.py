@@ -81,7 +81,7 @@ def plan_from(value: bytes, models: Registry[Model]) -> Plan:
             )
     try:
         return make_plan(definitions, models)
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, OverflowError) as error:
         raise QuarantineError(Reason.RECORD, f"definitions: {error}"[:300]) from error
 
 

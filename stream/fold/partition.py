@@ -25,8 +25,8 @@ from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, e
 from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.commands import Applied, apply, command_of
-from stream.fold.forgetting import HOUR_US, forget, heard
-from stream.fold.gate import LATE, Verdict
+from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
+from stream.fold.gate import LATE, Verdict, times_of
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
@@ -189,7 +189,8 @@ class PartitionFold:
                 if effects.forgotten:
                     known = self.state.slots.find(readings.sensor.words)
                 slot = self._slots(readings, known)
-                readings = stamp(readings, slot, self.state.sensors["shown_us"], self._future_us(envelope))
+                sensors, latest_us = self.state.sensors, self._future_us(envelope)
+                readings = stamp(readings, slot, sensors["shown_us"], latest_us, times_of(sensors))
                 effects = self._fold_readings(readings, slot, envelope, effects)
         self.state.next_offset = end
         return Run(len(records), refused, effects)
@@ -197,8 +198,8 @@ class PartitionFold:
     def _may_forget(self, heard_us: int) -> bool:
         """Whether sensors may be forgotten when the clock hears this."""
         state, clock = self.state, self.state.clock
-        step_us = clock.heard(heard_us).now_us - clock.now_us
-        return len(state.slots) > 0 and state.alive_us % HOUR_US + step_us >= HOUR_US
+        alive = alive_us(state, clock.heard(heard_us).now_us - clock.now_us)
+        return len(state.slots) > 0 and alive // HOUR_US != state.alive_us // HOUR_US
 
     def _hear(self, offset: int, envelope: Envelope) -> Effects:
         """What follows from the time that a record tells."""
@@ -235,7 +236,7 @@ class PartitionFold:
         is_text = np.zeros(rows, np.bool_) if readings.text is None else readings.text.index >= 0
         verdict, reworded = np.empty(rows, np.uint8), np.zeros(rows, np.bool_)
         fold_rows(
-            state.sensors, state.panes, state.class_of, plan.limits, plan.levels, state.now_us,
+            state.sensors, state.panes, state.class_of, plan.limits, plan.levels, state.clock.row_us,
             self._future_us(envelope), slot, readings.ts_us, readings.value, is_text, readings.quality,
             readings.flags, verdict, reworded,
         )  # fmt: skip

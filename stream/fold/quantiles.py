@@ -208,10 +208,11 @@ def _fold_rows(
             if not on_change:
                 if found != BAD_QUALITY:
                     put(row, panes, ts_us[i] // (window_us // panes), value[i], 1, desk)
-            elif found != OUT_OF_ORDER:
+            elif found != OUT_OF_ORDER and ts_us[i] > row["last_us"]:
+                # Up to a bad one that was ahead, time has been counted.
                 _end_hold(row, panes, window_us // panes, ts_us[i], staleness_us, desk)
+                row["last_us"] = ts_us[i]
                 if found == FOLDED:
-                    row["last_us"] = ts_us[i]
                     row["last_value"] = value[i]
                     row["holds"] = 1
 

@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
-from stream.fold.gate import BAD_QUALITY, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, judge
-from stream.fold.windows import add_sample, floor_of, hold
+from stream.fold.gate import BAD, BAD_QUALITY, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, judge
+from stream.fold.windows import add_sample, floor_of, held_until, hold
 
 SENSOR = np.dtype(
     [
         ("shown_us", np.int64),  # newest reading of any quality
         ("shown_value", np.float64),
-        ("shown_quality", np.int64),
-        ("shown_text", np.int64),  # whether it was text
+        ("shown_quality", np.int32),
+        ("shown_text", np.int32),  # whether it was text
         ("last_us", np.int64),  # newest folded reading
         ("last_value", np.float64),
         ("last_now_us", np.int64),  # the partition's clock when it came
         ("changed_us", np.int64),  # since when folded readings have had this value
         ("on_change", np.int64),  # 1: it sends when its value changes
         ("holds", np.int64),  # on-change: the last value is still in force
+        ("until_us", np.int64),  # on-change: a bad reading after the last one; none if it is not after it
         ("score", np.float64),
         ("scored_by", np.int64),
         ("low", np.float64),  # the band that the score's model expected
@@ -99,15 +100,10 @@ def fold_rows(
             weight = 1.0
             if row["on_change"] != 0:
                 weight = 0.0
-                if in_order and row["holds"] != 0:
-                    hold(
-                        panes,
-                        at,
-                        levels,
-                        row["last_us"],
-                        min(t, row["last_us"] + limit["staleness_us"]),
-                        row["last_value"],
-                    )
+                if in_order:
+                    end_us = held_until(row, t, limit["staleness_us"])
+                    if end_us > row["last_us"]:
+                        hold(panes, at, levels, row["last_us"], end_us, row["last_value"])
             if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
                 found = LATE  # no window reaches back so far
             elif not add_sample(panes, at, levels, t, x, weight):
@@ -118,10 +114,16 @@ def fold_rows(
                 row["last_us"] = t
                 row["last_value"] = x
                 row["last_now_us"] = now_us
-                row["holds"] = row["on_change"]
-        elif found == BAD_QUALITY and row["holds"] != 0 and t > row["last_us"]:
-            # The value held until its source said that it cannot be trusted.
-            hold(panes, at, levels, row["last_us"], min(t, row["last_us"] + limit["staleness_us"]), row["last_value"])
+                if row["on_change"] != 0:
+                    if row["until_us"] <= t < row["shown_us"] and row["shown_quality"] == BAD:
+                        # The bad one that is known ended an earlier value; another one, after this, is known as well.
+                        row["until_us"] = row["shown_us"]
+                    row["holds"] = row["until_us"] <= t
+        elif found == BAD_QUALITY and row["on_change"] != 0 and limit["numeric"] != 0 and t > row["last_us"]:
+            # The value holds until its source says that it cannot be trusted. It counts when a reading moves the
+            # sensor's time on: panes beyond it would take the places of those that its windows ask for.
+            if row["until_us"] <= row["last_us"] or t < row["until_us"]:
+                row["until_us"] = t
             row["holds"] = 0
         verdict[i] = found
         if t > row["shown_us"] and t <= latest_us:

@@ -25,8 +25,8 @@ _ROOM = 768
 _LEVELS = 32
 _POINTS = 75
 _STRAYS = 16
-# The sum of a pane's weights; what comes on top is not counted.
-_HEAVIEST = 2**30
+HEAVIEST = 2**30
+"""The sum of a pane's weights; what comes on top is not counted."""
 # What a level may hold, from the highest down: the higher, the more, as its values stand for more.
 _SHARE = 2.0 / 3.0
 _HELD = np.array([max(3, int(232 * _SHARE**below)) for below in range(_LEVELS)])
@@ -98,7 +98,7 @@ def _settle(row: Any, panes: int, desk: Any) -> None:
 @kernel
 def _insert(row: Any, value: float, weight: int) -> None:
     """Let a value count in the open pane."""
-    weight = min(weight, _HEAVIEST - row["total"])
+    weight = min(weight, HEAVIEST - row["total"])
     row["total"] += weight
     begin, values = row["begin"], row["value"]
     level = 0

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from stream.fold.alerts import EPISODE
 from stream.fold.backlog import OverAndDone
-from stream.fold.clock import Clock
+from stream.fold.checking import scalars_of, wrong_rows, wrong_sketches
+from stream.fold.clock import AWAY_US, Clock
 from stream.fold.gate import Verdict
 from stream.fold.plan import Plan
 from stream.fold.quantiles import Sketches
 from stream.fold.rows import SENSOR
-from stream.fold.slots import SlotTable
+from stream.fold.slots import FREE, SlotTable
 from stream.fold.windows import NO_PANE, PANE
 
 _FIRST_SLOTS = 64
@@ -37,7 +38,7 @@ class Frozen:
 
 
 class LayoutError(Exception):
-    """A frozen state that does not fit the plan it is said to be of."""
+    """A frozen state that no fold of the plan it is said to be of has made."""
 
 
 class PartitionState:
@@ -75,7 +76,11 @@ class PartitionState:
     def hear(self, at_us: int) -> None:
         """Move the clock. Where it goes back, nothing stays that came after it."""
         before_us, self.clock = self.clock.now_us, self.clock.heard(at_us)
-        if self.now_us < before_us:
+        if self.now_us > before_us + AWAY_US:
+            # Those of whom it was heard that the clock is late.
+            came_us = self.sensors["last_now_us"]
+            came_us[came_us > before_us] = self.now_us
+        elif self.now_us < before_us:
             np.minimum(self.sensors["last_now_us"], self.now_us, out=self.sensors["last_now_us"])
             self.over.went_back(self.now_us)
 
@@ -156,37 +161,55 @@ class PartitionState:
 
     @classmethod
     def thaw(cls, plan: Plan, frozen: Frozen) -> PartitionState:
-        """The state that was frozen under this plan. Raises LayoutError where it does not fit the plan."""
+        """The state that was frozen under this plan.
+
+        Raises LayoutError where it does not fit the plan, or no fold has ever made the like: see `checking.py`.
+        """
         rows = len(frozen.names)
         # As large as it would have grown to.
         state = cls(plan, max(_FIRST_SLOTS, 1 << (rows - 1).bit_length()))
-        own = state._arrays()
-        if own.keys() | state.sketches.frozen(0).keys() != frozen.arrays.keys():
-            raise LayoutError(f"has arrays {sorted(frozen.arrays)}, not {sorted(own)}")
-        for name, array in own.items():
-            found = frozen.arrays[name]
-            if found.dtype != array.dtype or found.shape != (rows, *array.shape[1:]):
-                raise LayoutError(f"{name} is {found.shape} of {found.dtype}")
-            array[:rows] = found
-        if wrong := state.sketches.thaw(frozen.arrays, rows):
-            raise LayoutError(wrong)
-        class_of = state.class_of[:rows]
-        if rows and not 0 <= int(class_of.min()) <= int(class_of.max()) < len(plan.classes):
-            raise LayoutError("a class that there is not")
-        counts = np.array(frozen.scalars["counts"], np.int64)
-        if counts.shape != state.counts.shape:
-            raise LayoutError("other verdicts")
-        state.counts = counts
-        state.slots = SlotTable(frozen.names)
-        if len(state.slots) != sum(name != "" for name in frozen.names):
-            raise LayoutError("a sensor has two slots")
-        state.texts = dict(frozen.texts)
-        clock = frozen.scalars["clock"]
-        state.clock = Clock(**{**clock, "against": tuple(clock["against"]) or None})
-        state.over = OverAndDone(frozen.scalars["over"])
-        state.alive_us = int(frozen.scalars["alive_us"])
-        state.next_offset = frozen.next_offset
+        try:
+            state._thaw_scalars(frozen)
+            state.slots = SlotTable(frozen.names)
+        except ValueError as error:
+            raise LayoutError(str(error)) from error
+        state._thaw_rows(plan, frozen)
         return state
+
+    def _thaw_scalars(self, frozen: Frozen) -> None:
+        """Raises LayoutError, ValueError."""
+        scalars = scalars_of(frozen.scalars)
+        if len(scalars.counts) != self.counts.size:
+            raise LayoutError("other verdicts")
+        if not 0 <= frozen.next_offset < 2**63:
+            raise LayoutError("an offset that there is not")
+        self.counts[:] = scalars.counts
+        self.clock = scalars.clock_told()
+        self.over = OverAndDone(frozen.scalars["over"])
+        self.alive_us = scalars.alive_us
+        self.next_offset = frozen.next_offset
+
+    def _thaw_rows(self, plan: Plan, frozen: Frozen) -> None:
+        """Raises LayoutError. Clock and names are there already."""
+        rows, found = len(frozen.names), frozen.arrays
+        if len(self.slots) != sum(name != FREE for name in frozen.names):
+            raise LayoutError("a sensor has two slots")
+        own = self._arrays()
+        if own.keys() | self.sketches.frozen(0).keys() != found.keys():
+            raise LayoutError(f"has arrays {sorted(found)}, not {sorted(own)}")
+        for name, array in own.items():
+            if found[name].dtype != array.dtype or found[name].shape != (rows, *array.shape[1:]):
+                raise LayoutError(f"{name} is {found[name].shape} of {found[name].dtype}")
+            array[:rows] = found[name]
+        named = np.fromiter((name != FREE for name in frozen.names), np.bool_, rows)
+        own, sketches = {name: array[:rows] for name, array in own.items()}, self.sketches
+        if wrong := wrong_rows(plan, own, named, self.alive_us) or sketches.thaw(found, rows):
+            raise LayoutError(wrong)
+        if wrong := wrong_sketches(plan.quantiles_us, sketches.of[:rows], sketches.rows, own["class_of"], named):
+            raise LayoutError(wrong)
+        if any(not 0 <= slot < rows or not named[slot] for slot in frozen.texts):
+            raise LayoutError("a text of nobody")
+        self.texts = dict(frozen.texts)
 
     def digest_parts(self) -> list[bytes]:
         """Everything that is state, as bytes: two states are equal if and only if these are."""

@@ -217,6 +217,19 @@ def floor_of(levels: NDArray[np.int64], level: int, newest_us: int) -> int:
 
 
 @borrowing_kernel
+def held_until(row: Any, until_us: int, staleness_us: int) -> int:
+    """When the newest folded value of an on-change sensor ceased to hold, `until_us` at the latest.
+
+    Not after `row["last_us"]` if it does not hold at all.
+    """
+    if row["last_us"] == 0:
+        return 0
+    end_us: int = until_us if row["holds"] != 0 else min(until_us, row["until_us"])
+    end_us = min(end_us, row["last_us"] + staleness_us)
+    return end_us
+
+
+@borrowing_kernel
 def hold(panes: Any, slot: int, levels: NDArray[np.int64], from_us: int, until_us: int, value: float) -> None:
     """A value held over [from_us, until_us): every pane that it crosses counts the seconds.
 
@@ -279,12 +292,13 @@ def read(
                 if pane["id"] != NO_PANE and begin_us <= pane_us and pane_us < end_us:
                     merge(total, pane, (pane_us - begin_us) / _US_PER_S)
         at_once = False
-        if row["on_change"] != 0 and row["holds"] != 0:
+        if row["on_change"] != 0:
             held_from = max(row["last_us"], begin_us)
-            held_until = min(until_us, row["last_us"] + limit["staleness_us"])
-            if held_until > held_from:
-                weigh_held(total, begin_us, held_from, held_until, row["last_value"])
-            elif total["weight"] == 0.0 and total["samples"] > 0:
+            # What is known to have ended it counts in all of the window, as readings do.
+            to_us = held_until(row, until_us if row["holds"] != 0 else end_us, limit["staleness_us"])
+            if to_us > held_from:
+                weigh_held(total, begin_us, held_from, to_us, row["last_value"])
+            elif row["holds"] != 0 and total["weight"] == 0.0 and total["samples"] > 0:
                 # It came, and no time has passed since.
                 at_once = True
         found = out[slot]

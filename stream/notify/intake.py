@@ -86,7 +86,7 @@ class Intake:
         except QuarantineError as error:
             drop(Drop.UNREADABLE, error.detail)
             return
-        if (highest := self._outranked(origin, record.at_us)) is not None:
+        if (highest := self._outranked(origin, record)) is not None:
             drop(Drop.OLD_GENERATION, f"generation {origin.generation}, {highest} was heard of this partition")
             return
         seen = self._outbox.phases_seen(alert.id)
@@ -102,12 +102,16 @@ class Intake:
             else:
                 self._queue(alert, seen, record, now_us, rows, taken)
 
-    def _outranked(self, origin: Origin, at_us: int) -> int | None:
-        """The higher generation that was heard lately, if there is one."""
-        heard = self._outbox.generation(origin.group, origin.partition)
-        if heard is not None and origin.generation < heard[0] and at_us - heard[1] < GENERATION_MEMORY_US:
+    def _outranked(self, origin: Origin, record: AlertRecord) -> int | None:
+        """The higher generation that was heard lately, if there is one.
+
+        In the same partition of the alerts topic: what two workers say of a sensor is in one, and only there in order.
+        """
+        group = f"{origin.group}/{record.partition}"
+        heard = self._outbox.generation(group, origin.partition)
+        if heard is not None and origin.generation < heard[0] and record.at_us - heard[1] < GENERATION_MEMORY_US:
             return heard[0]
-        self._outbox.hear(origin.group, origin.partition, origin.generation, at_us)
+        self._outbox.hear(group, origin.partition, origin.generation, record.at_us)
         return None
 
     def _queue(
@@ -126,7 +130,7 @@ class Intake:
         for webhook in self._webhooks:
             if isinstance(alert, AlertDigest):
                 wanted = [one for one in alert.worst if webhook.wants(one.sensor, one.severity, DIGEST)]
-                if not wanted:
+                if not wanted and not alert.concerns(webhook):
                     continue
                 body = digest_message(alert, wanted, zone)
             elif not webhook.wants(alert.sensor, alert.severity, alert.phase):

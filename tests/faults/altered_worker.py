@@ -85,16 +85,16 @@ def run(order: dict[str, Any]) -> None:
 
 def alter(environment: os._Environ[str]) -> None:
     """What the environment asks for; failpoints among it, as they are read when their module is imported."""
+    import stream.commits
     import stream.consumer
-    import stream.worker
     from ingest.contract import failpoints
 
     put_in_place(failpoints.failpoint, failpoints.armed(environment.get(failpoints.VARIABLE, "")))
     if seconds := environment.get("MILLSTREAM_TEST_SESSION_S"):
         assert stream.consumer.SESSION_TIMEOUT_MS
-        assert stream.worker._LEASE_S
+        assert stream.commits.LEASE_S
         stream.consumer.SESSION_TIMEOUT_MS = int(float(seconds) * 1000)
-        stream.worker._LEASE_S = float(seconds)
+        stream.commits.LEASE_S = float(seconds)
     if seconds := environment.get("MILLSTREAM_TEST_HANG_S"):
         assert failpoints._HANG_S
         failpoints._HANG_S = float(seconds)

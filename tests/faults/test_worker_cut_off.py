@@ -45,7 +45,7 @@ async def test_a_black_hole_between_a_worker_and_kafka(tmp_path: Path, kafka: st
             wait_until(lambda: cut_off.ready and live(cut_off) == 2, timeout_s=60, what="a member again")
             feed.wait(20)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert found.dropped, "nothing late was said"
 
@@ -75,6 +75,6 @@ async def test_stopped_for_longer_than_the_session_and_with_a_commit_in_flight(
             feed.wait(20)
         await workers.wait_committed()
         assert one.metric("commits_total", outcome="failed") >= 1
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert found.words > 20

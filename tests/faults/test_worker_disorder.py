@@ -168,7 +168,7 @@ async def test_twice_out_of_order_late_and_under_a_wrong_clock(tmp_path: Path, k
             for partition, records in sent.items():
                 await send_records(producer, workers.readings, partition, records)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         await check(workers)
         told = heard(await read_topic(kafka, workers.alerts), workers.group)
         found = []

@@ -69,7 +69,7 @@ async def test_kill_9_at_every_step_changes_nothing(tmp_path: Path, kafka: str, 
         for each in workers:
             each.kill()
         workers.start()
-        workers.terminate()
+        await workers.finish()
         assert await told_before(workers, committed) == told
         found = await check(workers)
         assert found.words > 50
@@ -102,7 +102,7 @@ async def test_random_kill_9_changes_nothing(tmp_path: Path, kafka: str, topic_p
             one.kill()
         workers.start()
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         assert sum(one.kind is Kind.CONFIG for one in await envelopes(workers)) > 0
         found = await check(workers)
         assert found.words > 20

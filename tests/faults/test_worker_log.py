@@ -76,7 +76,7 @@ async def test_records_offsets_and_snapshots_are_gone(tmp_path: Path, kafka: str
         raised = await level(workers, gone, ALARM)
         await level(workers, kept, ALARM)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         before = await workers.committed()
         ends = {at: offset for at, (offset, _) in before.items()}
         told = await told_before(workers, ends)
@@ -106,7 +106,7 @@ async def test_records_offsets_and_snapshots_are_gone(tmp_path: Path, kafka: str
         assert "".join(one.log() for one in workers).count("gap in the log") >= 2
         await level(workers, kept, 0.0)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
 
         log |= {(one.partition, one.offset): one for one in await read_topic(kafka, workers.readings)}
         of = by_partition((at, log[at, offset]) for at, offset in sorted(log))

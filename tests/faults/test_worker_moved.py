@@ -59,7 +59,7 @@ async def test_a_restore_that_takes_longer_than_three_sessions_and_members_that_
         for each in (one, two):
             # Each coming and each going of the guest is one rebalance.
             assert each.log().count("partitions assigned") <= 2 + 2 * ROUNDS
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert not found.repeated
         assert not found.dropped
@@ -78,7 +78,7 @@ async def test_a_rolling_restart_repeats_no_alert(tmp_path: Path, kafka: str, to
                 one.start()
                 feed.wait(20)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert found.words > 20
         assert not found.repeated
@@ -101,7 +101,7 @@ async def test_sigterm_waits_for_what_is_on_its_way(tmp_path: Path, kafka: str, 
         one.wait_gone()
         one.start()
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert found.words
         assert not found.repeated

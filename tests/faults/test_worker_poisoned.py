@@ -66,7 +66,7 @@ async def test_records_that_raise_and_crash_are_set_aside_and_all_else_is_folded
         crashes = 0
         wait_until(lambda: all(one.ready for one in workers), timeout_s=60, what="ready")
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         assert not sum("SIGSEGV" in one.log() or "fold failed" in one.log() for one in workers)
         assert await quarantined() == keys
         await check(workers, skip=skip)

@@ -64,7 +64,7 @@ async def test_the_store_is_full_then_gone_and_comes_back(tmp_path: Path, kafka:
             away.rename(workers.snapshots)
             wait_until(lambda: all(each.ready for each in workers), timeout_s=60, what="ready again")
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert found.words > 20
 
@@ -82,7 +82,7 @@ async def test_damaged_snapshots(tmp_path: Path, kafka: str, topic_prefix: str) 
                 what="two of each partition",
             )
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         for partition in range(PARTITIONS):
             for number, path in enumerate(snapshots_of(workers, partition)):
                 data = bytearray(path.read_bytes())
@@ -112,6 +112,6 @@ async def test_damaged_snapshots(tmp_path: Path, kafka: str, topic_prefix: str) 
         with workers.feed(seed=2, pace=80) as feed:
             feed.wait(40)
         await workers.wait_committed()
-        workers.terminate()
+        await workers.finish()
         found = await check(workers)
         assert not found.repeated

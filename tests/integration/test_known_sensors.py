@@ -90,8 +90,8 @@ class Plant:
 
     def pass_time(self, hours: int) -> None:
         for fold in self.folds.values():
-            for at in range(hours, -1, -1):
-                arrival_us = self.now_us - at * HOUR_US
+            for at in range(60 * hours, -1, -1):
+                arrival_us = self.now_us - at * MINUTE_US
                 fold.fold(record_of(fold.state.next_offset, Batch(arrival_us), tick=True))
 
     async def snapshot(self, settings: Settings, *partitions: int, made_us: int | None = None) -> None:

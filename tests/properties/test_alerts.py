@@ -13,7 +13,19 @@ from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Quality
 from stream.fold.alerts import Phase, Transition
-from tests.unit.stream.logs import HOUR_US, PLANT, S_US, START_US, Batch, Row, examples, fold_log, long_log, plan_of
+from tests.unit.stream.logs import (
+    HOUR_US,
+    PLANT,
+    S_US,
+    START_US,
+    Batch,
+    Row,
+    examples,
+    fold_log,
+    long_log,
+    plan_of,
+    with_ticks,
+)
 
 STALENESS_US = 60 * S_US
 
@@ -118,7 +130,7 @@ def test_on_change_sensors_alert_by_time_too(rule: RuleSettings, signal: list[tu
             last = now_us, x
         log.append(Batch(now_us, () if x is None else (Row("a/t", now_us, x),)))
 
-    assert changes(fold_log(plan_of(watch(rule, Reporting.ON_CHANGE)), log).transitions) == expected
+    assert changes(fold_log(plan_of(watch(rule, Reporting.ON_CHANGE)), with_ticks(log)).transitions) == expected
 
 
 # --- what people rely on ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from ingest.contract.classes import Reporting
 from ingest.contract.readings import Flag
 from stream.fold import alerts, partition
 from stream.fold.alerts import Phase, alert_id
-from stream.fold.backlog import KEPT, Digest, Episode, OverAndDone
+from stream.fold.backlog import KEPT, SEVERITIES, Digest, Episode, OverAndDone
 from stream.fold.partition import PartitionFold
 from stream.fold.state import PartitionState
 from tests.unit.stream.logs import (
@@ -231,28 +232,101 @@ def test_a_source_that_is_behind_for_ever_has_a_digest_an_hour() -> None:
 # --- bounds -------------------------------------------------------------------------------------------------------
 
 
-def episode(number: int, peak: float, site: str = "a") -> Episode:
-    return Episode(-peak, START_US + number, START_US + number + 1, f"{number:032x}", f"{site}/{number}", "hot", "info")
+def episode(number: int, peak: float, site: str = "a", severity: str = "info", lasted_us: int = 1) -> Episode:
+    since_us = START_US + number
+    return Episode(-peak, since_us, since_us + lasted_us, f"{number:032x}", f"{site}/{number}", "hot", severity)
 
 
 @examples(5)
-@given(st.lists(st.floats(allow_nan=True), min_size=30, max_size=40), st.integers(1, 3))
-def test_the_worst_are_kept_and_the_others_counted(peaks: list[float], sites: int) -> None:
-    over, many = OverAndDone(), 30
-    for number, peak in enumerate(peaks * many):
-        over.add(episode(number, peak, f"site-{number % sites}"), START_US)
+@given(
+    st.lists(st.tuples(st.floats(allow_nan=True), st.sampled_from(SEVERITIES)), min_size=30, max_size=40),
+    st.integers(1, 3),
+)
+def test_the_worst_are_kept_and_the_others_counted(kinds: list[tuple[float, str]], sites: int) -> None:
+    over, many = OverAndDone(), 40
+    for number, (peak, severity) in enumerate(kinds * many):
+        over.add(episode(number, peak, f"site-{number % sites}", severity), START_US)
     assert json.loads(json.dumps(over.frozen(), allow_nan=False)) == over.frozen()
 
     found = over.due(START_US + MINUTE_US)
 
-    assert sum(len(one.episodes) for one in found) == min(len(peaks) * many, KEPT)
-    assert sum(len(one.episodes) + one.more for one in found) <= len(peaks) * many
+    assert sum(len(one.episodes) for one in found) == KEPT
+    assert sum(len(one.episodes) + one.more for one in found) == len(kinds) * many
     for one in found:
-        assert list(one.episodes) == sorted(one.episodes)
+        assert list(one.episodes) == sorted(one.episodes, key=lambda each: each.order)
         assert {each.site for each in one.episodes} == {one.site}
     assert len({one.id for one in found}) == len(found)
     assert over.due(START_US + HOUR_US) == []
     assert over.frozen() == OverAndDone().frozen()
+
+
+@examples(30)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 800), st.sampled_from(SEVERITIES)), min_size=1, max_size=8),
+    st.integers(0, 8),
+)
+def test_no_site_is_lost_however_much_comes_and_goes_at_the_others(
+    floods: list[tuple[int, int, str]], frozen_at: int
+) -> None:
+    """floods: (site, how many episodes, how severe)."""
+    over, added = OverAndDone(), Counter[str]()
+    worst: dict[str, tuple[int, float, int, int, str]] = {}
+    for at, (site, count, severity) in enumerate(floods):
+        if at == frozen_at:
+            over = OverAndDone(json.loads(json.dumps(over.frozen())))
+        for _ in range(count):
+            one = episode(added.total(), 0.0, f"site-{site}", severity)
+            over.add(one, START_US)
+            added[one.site] += 1
+            worst[one.site] = min(worst.get(one.site, one.order), one.order)
+
+    found = {one.site: one for one in over.due(START_US + MINUTE_US)}
+
+    assert {site: len(one.episodes) + one.more for site, one in found.items()} == added
+    assert {site: one.episodes[0].order for site, one in found.items()} == worst
+
+
+def test_a_site_whose_alerts_were_critical_is_told_though_another_ones_noise_came_after_it() -> None:
+    """Limits on values in a class without models: they have no score."""
+    over = OverAndDone()
+    for number in range(50):
+        over.add(episode(number, 0.0, "quiet", "critical"), START_US)
+    for number in range(50, 50 + KEPT):
+        over.add(episode(number, 9.0, "noisy", "info"), START_US)
+
+    noisy, quiet = over.due(START_US + MINUTE_US)
+
+    assert (quiet.site, len(quiet.episodes), quiet.more) == ("quiet", 50, 0)
+    assert (noisy.site, len(noisy.episodes), noisy.more) == ("noisy", KEPT - 50, 50)
+
+
+def test_of_a_site_with_milder_alerts_than_all_others_the_worst_is_told_and_the_rest_counted() -> None:
+    over = OverAndDone()
+    for number in range(50):
+        over.add(episode(number, 5.0, "b", "info", lasted_us=1 + number % 49), START_US)
+    for number in range(50, 50 + KEPT):
+        over.add(episode(number, 9.0, "a", "critical"), START_US)
+
+    found = over.due(START_US + MINUTE_US)
+
+    assert [(one.site, len(one.episodes), one.more) for one in found] == [("a", KEPT - 1, 1), ("b", 1, 49)]
+    assert found[1].episodes[0].id == f"{48:032x}"
+
+
+def test_more_sites_than_episodes_that_are_kept_have_a_digest_each_time_under_an_id_of_its_own() -> None:
+    def said(over: OverAndDone, at_us: int) -> list[Digest]:
+        for number in range(KEPT + 5):
+            over.add(episode(number, 1.0, f"site-{number}"), at_us)
+        return over.due(at_us + MINUTE_US)
+
+    over = OverAndDone()
+
+    first, second = said(over, START_US), said(over, START_US + HOUR_US)
+
+    assert len(first) == len(second) == KEPT + 5
+    assert sum(one.more for one in first if not one.episodes) == 5
+    ids = [{one.id for one in found if not one.episodes} for found in (first, second)]
+    assert len(ids[0] | ids[1]) == 10
 
 
 @pytest.mark.parametrize("reporting", list(Reporting))

@@ -1,9 +1,10 @@
-"""The partition's clock is the latest time told, until all agree that this was wrong."""
+"""The partition's clock goes on with what it is told: no single source moves it away, and when all agree it follows."""
 
 from __future__ import annotations
 
 from functools import reduce
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from tests.unit.stream.logs import HOUR_US, MINUTE_US, S_US, START_US, Batch, Ro
 
 SECONDS = st.integers(-3 * 3_600, 3 * 3_600).map(lambda second: START_US + second * S_US)
 HEARD = st.lists(SECONDS | st.integers(START_US - 2 * AWAY_US, START_US + 2 * AWAY_US), max_size=30)
+FAR_US = st.integers(AWAY_US + 1, 400 * 24 * HOUR_US) | st.integers(-400 * 24 * HOUR_US, -AWAY_US - 1)
 ERRORS = st.sampled_from([HOUR_US, -HOUR_US, 59 * S_US, -2 * MINUTE_US, 400 * 24 * HOUR_US])
 
 
@@ -32,8 +34,8 @@ def test_hearing_a_time_again_changes_nothing(heard: list[int], times: list[int]
 
 
 @examples(200)
-@given(st.lists(st.integers(0, AWAY_US), max_size=30), st.integers(0, 10))
-def test_sources_that_agree_within_a_minute_never_move_it_back(late_us: list[int], step_s: int) -> None:
+@given(st.lists(st.integers(0, AWAY_US - 10 * S_US), max_size=30), st.integers(0, 10))
+def test_sources_that_agree_within_a_minute_move_it_ahead_and_never_back(late_us: list[int], step_s: int) -> None:
     heard = [START_US + at * step_s * S_US - by_us for at, by_us in enumerate(late_us)]
     clock, latest_us = Clock(), 0
     for at_us in heard:
@@ -64,8 +66,45 @@ def test_an_error_lasts_hardly_longer_than_it_is_told(errors: list[tuple[int, in
 def test_it_is_always_a_time_that_was_told(heard: list[int]) -> None:
     clock = after(heard)
 
-    assert clock.now_us in {0, *heard}
-    assert clock.now_us <= clock.trusted_us <= clock.now_us + TRUSTED_US
+    assert {clock.now_us, clock.latest_us} <= {0, *heard}
+    assert clock.now_us <= clock.trusted_us <= max(clock.now_us, clock.latest_us + TRUSTED_US)
+
+
+@examples(200)
+@given(st.lists(st.tuples(st.integers(0, 40 * S_US), FAR_US), max_size=60))
+def test_no_source_moves_it_while_others_say_otherwise(log: list[tuple[int, int]]) -> None:
+    """One source is wrong, each time by as much as it likes; between its records is one of another, or a tick."""
+    clock, right_us = Clock().heard(START_US), START_US
+    for step_us, error_us in log:
+        right_us += step_us
+        clock = clock.heard(right_us)
+        assert clock.heard(right_us + error_us).now_us == clock.now_us == right_us
+        clock = clock.heard(right_us + error_us)
+
+
+@examples(100)
+@given(st.integers(AWAY_US + 1, 400 * 24 * HOUR_US), st.integers(1, 30))
+def test_after_an_outage_of_everything_it_goes_on_a_minute_after_the_first_record(gap_us: int, step_s: int) -> None:
+    clock, back_us = Clock().heard(START_US), START_US + gap_us
+
+    for at_us in range(back_us, back_us + AGREED_US, step_s * S_US):
+        clock = clock.heard(at_us)
+        assert clock.now_us == START_US
+        assert clock.trusted_us == at_us
+
+    assert clock.heard(back_us + AGREED_US).now_us == back_us + AGREED_US
+
+
+@examples(50)
+@given(st.lists(st.integers(AWAY_US + 1, 2 * HOUR_US), min_size=5, max_size=30))
+def test_in_a_log_without_ticks_it_is_hardly_behind(steps_us: list[int]) -> None:
+    """Records minutes or hours apart, as they come where no worker is on: it goes on with every third."""
+    clock, told = Clock(), [START_US]
+    for step_us in steps_us:
+        told.append(told[-1] + step_us)
+    for at, at_us in enumerate(told):
+        clock = clock.heard(at_us)
+        assert clock.now_us == told[at - at % 3]
 
 
 # --- what it is for -----------------------------------------------------------------------------------------------
@@ -124,3 +163,54 @@ def test_a_silent_sensors_alert_is_hardly_put_off_by_a_clock_that_was_ahead() ->
     at_us = [effects.offset * 10 for effects in found.effects for one in effects.transitions if one.rule == "open"]
     begun_s, fired_s = at_us
     assert 20 * 60 <= fired_s - begun_s <= 25 * 60 + 20
+
+
+PRESS = ClassSettings(
+    name="press",
+    match=["**"],
+    reporting=Reporting.ON_CHANGE,
+    models=[],
+    rules=[RuleSettings(name="open", signal="value", above=1.0, hold="10m", resolve_after="5m")],
+)
+
+
+def hours_with_a_wrong_clock(every_s: int, until_s: int) -> list[Batch]:
+    """A hundred valves open, fifty of them close again; then ticks, and somebody who is an hour ahead."""
+    open_now = tuple(Row(f"a/{at}/valve", START_US, 2.0) for at in range(100))
+    closed = tuple(Row(f"a/{at}/valve", START_US + S_US, 0.0) for at in range(50))
+    log = [Batch(START_US, open_now), Batch(START_US + S_US, closed)]
+    for second in range(2, until_s):
+        now_us = START_US + second * S_US
+        log.append(Batch(now_us))
+        if second % every_s == 0:
+            log.append(Batch(now_us + HOUR_US, (Row("b/1/valve", now_us + HOUR_US, 0.0),)))
+    return log
+
+
+@pytest.mark.parametrize("every_s", [1, 6, 30, 61, 150])
+def test_one_gateway_an_hour_ahead_neither_fires_nor_resolves_the_alerts_of_others(every_s: int) -> None:
+    found = fold_log(plan_of(PRESS), hours_with_a_wrong_clock(every_s, 590))
+
+    assert {one.phase for one in found.transitions if one.at_us > START_US + S_US} == set()
+    assert not any(effects.digests for effects in found.effects)
+
+
+def test_what_is_held_while_a_gateway_is_an_hour_ahead_fires_in_time() -> None:
+    found = fold_log(plan_of(PRESS), hours_with_a_wrong_clock(30, 620))
+
+    fired = [one.at_us for one in found.transitions if one.phase is Phase.FIRING]
+    assert len(fired) == 50
+    assert set(fired) == {START_US + 600 * S_US}
+
+
+def test_who_is_heard_in_the_minute_after_an_outage_was_not_silent_throughout_it() -> None:
+    back_us = START_US + 40 * MINUTE_US
+    before = Row("a/1/valve", START_US, 2.0), Row("a/2/valve", START_US, 0.0)
+    back = Row("a/2/valve", back_us, 2.0)
+    ticks = [Batch(back_us + at * S_US) for at in range(1, 70)]
+
+    found = fold_log(plan_of(PRESS), [Batch(START_US, before), Batch(back_us, (back,)), *ticks])
+
+    assert [one.sensor for one in found.transitions if one.phase is Phase.FIRING] == ["a/1/valve"]
+    assert found.fold.state.now_us == back_us + 69 * S_US
+    assert found.statistics("a/2/valve", 10 * MINUTE_US)["mean"] < 0.1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.class_settings import EVERYTHING_ELSE
 from ingest.contract.errors import QuarantineError, Reason
-from ingest.contract.foreign import MAX_ROWS, decode_foreign, foreign_envelope, is_foreign
+from ingest.contract.foreign import MAX_ROWS, decode_foreign, decode_run, foreign_envelope, is_foreign
 from ingest.contract.partition import partition_of
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings
 from stream.fold.gate import Verdict
@@ -263,6 +263,40 @@ def test_any_damage_is_refused_or_harmless(good: bytes, data: st.DataObject) -> 
     for start, cut, insert in data.draw(st.lists(st.tuples(places, st.integers(0, 8), st.binary(max_size=8)))):
         damaged[start : start + cut] = insert
     read_or_refuse(bytes(damaged))
+
+
+# --- many records at once ---------------------------------------------------------------------------------------------
+
+
+def alone(value: bytes | None, us: int) -> Readings | QuarantineError:
+    try:
+        return decode_foreign(value, us)
+    except QuarantineError as error:
+        return error
+
+
+ROWS = st.lists(readings(), max_size=10)
+WRITTEN = ROWS.map(as_array) | ROWS.filter(bool).map(as_columns) | readings().map(lambda one: as_array([one])[1:-1])
+TOGETHER = st.lists(WRITTEN | WRITTEN | st.sampled_from([data for data, _ in BAD]), max_size=10)
+
+
+@examples(100)
+@given(values=TOGETHER)
+def test_records_are_read_together_as_each_is_read_alone(values: list[bytes | None]) -> None:
+    arrived_us = [START_US + at * 1_000 for at in range(len(values))]
+    run, at = decode_run(values, arrived_us), 0
+    assert_sound(run.readings)
+    for number, (value, us) in enumerate(zip(values, arrived_us, strict=True)):
+        one = alone(value, us)
+        if isinstance(one, QuarantineError):
+            assert (run.refused[number].reason, run.refused[number].detail) == (one.reason, one.detail)
+            continue
+        assert number not in run.refused
+        rows = np.arange(at, at + len(one))
+        assert (run.record[rows] == number).all()
+        assert plain(run.readings.take(rows)) == plain(one)
+        at += len(one)
+    assert at == len(run.readings)
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

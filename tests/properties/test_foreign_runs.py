@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.errors import QuarantineError
-from ingest.contract.foreign import ARRIVAL_GRID_MS, decode_foreign, decode_run
+from ingest.contract.errors import QuarantineError, Reason
+from ingest.contract.foreign import ARRIVAL_GRID_MS
 from ingest.contract.partition import partition_of
-from ingest.contract.readings import Flag, Readings
 from stream.fold.alerts import Phase, Transition
 from stream.fold.backlog import Digest
 from stream.fold.definitions import Definitions
@@ -62,7 +61,7 @@ def line(sensor: str, value: Any, ms: float | None = None) -> bytes:
 STEPS_MS = (0, 0, 0, 0, 1, 1, 7, 60, 100, 2_000, 90_000, 3_600_000, -30, -70_000)
 LAGS_MS = (None, None, 0, 0, 1, 40, 900, 30_000, 7_200_000, -1, -40, -600, -300_000, -300_001, -310_000)
 VALUES = (0, 1, 2.5, 11, 40, -3, 65_535, True, None, "run", "")
-BAD_VALUES = ([1], {}, "x" * 5_000)
+BAD_VALUES: tuple[Any, ...] = ([1], {}, "x" * 5_000)
 BAD = (None, b"", b"?", b"{}", b"[", b"7", b'{"sensor": "a/1/current"}', b'{"sensor": "a/1/current", "value": 1e400}')
 NAMES = st.sampled_from([*HERE * 3, ELSEWHERE, "a//x", ""])
 
@@ -279,6 +278,37 @@ def test_a_stamp_is_kafkas_to_the_millisecond_and_is_never_the_future() -> None:
     assert fold.state.now_us == START_US
 
 
+@pytest.mark.parametrize("future_us", [0, FUTURE_US])
+@pytest.mark.parametrize(
+    "leads_ms",
+    [
+        pytest.param([None, None, None], id="none has a time"),
+        pytest.param([40, None, None], id="after one that is a little ahead"),
+        pytest.param([None, 40, None, 40, None], id="between such"),
+        pytest.param([600, None, None], id="after one that is the future, or nearly"),
+        pytest.param([2_000, None, None], id="after another clock's"),
+    ],
+)
+def test_stamps_ascend_in_a_run_as_from_record_to_record(leads_ms: list[int | None], future_us: int) -> None:
+    plan = plan_of(*PLANT, future_us=future_us)
+    records = [
+        foreign(at, line(HERE[0], at, None if lead_ms is None else START_MS + lead_ms))
+        for at, lead_ms in enumerate(leads_ms)
+    ]
+    owned = owned_of(plan)
+
+    outcome = owned.fold_all(records)
+
+    assert [one.offset for one in outcome.effects] == [len(records) - 1]
+    assert found_of(owned.fold, outcome.effects, []) == one_by_one(plan, records)
+
+
+def test_of_a_record_that_is_bad_twice_the_name_is_told() -> None:
+    both = json.dumps([{"sensor": ELSEWHERE, "value": 1}, {"sensor": "a//x", "value": 1}]).encode()
+    (bad,) = owned_of(PLAN).fold_all([foreign(0, both)]).set_aside
+    assert bad.error.reason is Reason.NAME
+
+
 def test_a_bad_record_in_a_run_is_set_aside_alone() -> None:
     records = run_of(9)
     bad = {1: b"?", 4: line("a//x", 1), 5: line(ELSEWHERE, 1), 7: b'[{"sensor": "a/1/x", "value": {}}]', 8: None}
@@ -342,10 +372,10 @@ def test_of_a_run_that_the_fold_does_not_survive_the_first_record_is_named_and_h
 
 
 def test_who_is_forgotten_with_the_first_record_of_a_run_is_unknown_to_the_second() -> None:
-    silent_us = FORGET_US + HOUR_US
+    silent_us = FORGET_US + 1_000_000
     # A gateway's record may bring a sensor of any partition.
     records = [record_of(0, Batch(START_US, (Row(ELSEWHERE, START_US, 1.0),)))]
-    while (at_us := START_US + len(records) * HOUR_US - 1_000_000) < START_US + silent_us:
+    while (at_us := START_US + len(records) * 60_000_000 - 1_000_000) < START_US + FORGET_US:
         records.append(record_of(len(records), Batch(at_us), tick=True))
     ms = (START_US + silent_us) // 1_000
     run = [foreign(len(records) + at, line(sensor, 1), ms) for at, sensor in enumerate([HERE[0], ELSEWHERE, HERE[0]])]
@@ -358,51 +388,3 @@ def test_who_is_forgotten_with_the_first_record_of_a_run_is_unknown_to_the_secon
     found = found_of(owned.fold, outcome.effects, refused)
     assert found.forgotten == 1
     assert found == one_by_one(PLAN, [*records, *run])
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def alone_of(value: bytes | None, us: int) -> Readings | QuarantineError:
-    try:
-        return decode_foreign(value, us)
-    except QuarantineError as error:
-        return error
-
-
-@examples(100)
-@given(
-    values=st.lists(
-        st.sampled_from(BAD)
-        | _readings(START_MS).map(lambda one: json.dumps(one).encode())
-        | st.lists(_readings(START_MS), max_size=12).map(lambda rows: json.dumps(rows).encode())
-        | st.lists(_readings(START_MS), max_size=12).map(lambda rows: json.dumps(_columns(rows)).encode()),
-        max_size=8,
-    )
-)
-def test_records_are_read_together_as_each_is_read_alone(values: list[bytes | None]) -> None:
-    arrived_us = [START_US + at * 1_000 for at in range(len(values))]
-    run = decode_run(values, arrived_us)
-    columns = run.readings.ts_us, run.readings.value, run.readings.quality, run.readings.flags
-    # Like what Arrow reads: no loop is compiled again for them.
-    assert not any(column.flags.writeable for column in columns)
-    at = 0
-    for number, (value, us) in enumerate(zip(values, arrived_us, strict=True)):
-        alone = alone_of(value, us)
-        if isinstance(alone, QuarantineError):
-            assert (run.refused[number].reason, run.refused[number].detail) == (alone.reason, alone.detail)
-            continue
-        assert number not in run.refused
-        rows = np.arange(at, at + len(alone))
-        here = run.readings.take(rows)
-        assert (run.record[rows] == number).all()
-        assert here.sensor.decode() == alone.sensor.decode()
-        for name in ("ts_us", "value", "quality", "flags"):
-            assert getattr(here, name).tobytes() == getattr(alone, name).tobytes()
-        for name in ("text", "code"):
-            one, other = getattr(here, name), getattr(alone, name)
-            nothing = [None] * len(alone)
-            assert (nothing if one is None else one.decode()) == (nothing if other is None else other.decode())
-        at += len(alone)
-    assert at == len(run.readings)
-    assert (run.readings.flags & ~np.uint8(Flag.ARRIVAL_STAMPED) == 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ from tests.unit.stream.logs import (
     fold_records,
     logs,
     records_of,
+    with_ticks,
 )
 
 
@@ -41,30 +43,44 @@ def plan_of(*classes: ClassSettings, forget_us: int = 2 * HOUR_US, max_sensors: 
 QUIET = plan_of(ClassSettings(name="all", match=["**"], rules=[], models=[], windows=["1m"]))
 PLAN = plan_of(*PLANT)
 STEPS_US = st.sampled_from([0, S_US, MINUTE_US, 20 * MINUTE_US, HOUR_US, 90 * MINUTE_US, 400 * 24 * HOUR_US])
-TALK = st.lists(st.tuples(STEPS_US, st.sets(st.sampled_from("abcde"), max_size=3)), min_size=1, max_size=40)
+TALK = st.lists(
+    st.tuples(STEPS_US, st.booleans(), st.sets(st.sampled_from("abcde"), max_size=3)), min_size=1, max_size=20
+)
 
 
-def log_of(talk: list[tuple[int, set[str]]]) -> list[Batch]:
-    now_us, log = START_US, []
-    for step_us, names in talk:
-        now_us += step_us
+def log_of(talk: list[tuple[int, bool, set[str]]]) -> list[Batch]:
+    """talk: (how much later, whether the log went on meanwhile, who is heard then)."""
+    log = [Batch(START_US)]
+    for step_us, went_on, names in talk:
+        now_us = log[-1].arrival_us + step_us
+        if went_on and step_us <= 90 * MINUTE_US:
+            log = passing(log, now_us)
         log.append(Batch(now_us, tuple(Row(name, now_us, 1.0) for name in sorted(names))))
-    return log
+    return with_ticks(log)
+
+
+def passing(log: list[Batch], until_us: int) -> list[Batch]:
+    """With a tick a minute up to then; a worker writes one a second."""
+    return [*log, *(Batch(at_us) for at_us in range(log[-1].arrival_us + MINUTE_US, until_us, MINUTE_US))]
 
 
 class Reference:
-    """The same, said plainly: an hour at the most counts of every step."""
+    """The same, said plainly: what is in no step of the log of a minute at the most does not count."""
 
     def __init__(self, forget_us: int) -> None:
         self.names: list[str] = []
         self._heard: dict[str, int] = {}
-        self._alive = self._now = 0
+        self._alive, self._now = 0, START_US
+        self._leaps = 0
         self._forget_us = forget_us
 
     def take(self, batch: Batch) -> None:
-        before = self._alive
-        self._alive += min(batch.arrival_us - self._now, HOUR_US)
-        self._now = batch.arrival_us
+        before, step_us = self._alive, batch.arrival_us - self._now
+        # The third record of a leap is the one that the clock follows.
+        self._leaps = self._leaps + 1 if step_us > MINUTE_US else 0
+        if step_us <= MINUTE_US or self._leaps == 3:
+            self._alive += step_us if step_us <= MINUTE_US else 0
+            self._now, self._leaps = batch.arrival_us, 0
         if before // HOUR_US != self._alive // HOUR_US:
             self.names = [
                 name if name and self._alive - self._heard[name] <= self._forget_us else "" for name in self.names
@@ -81,7 +97,7 @@ class Reference:
 
 @examples(100)
 @given(talk=TALK, hours=st.integers(1, 5))
-def test_who_is_known_is_who_was_heard_lately(talk: list[tuple[int, set[str]]], hours: int) -> None:
+def test_who_is_known_is_who_was_heard_lately(talk: list[tuple[int, bool, set[str]]], hours: int) -> None:
     plan = plan_of(*QUIET.definitions.classes, forget_us=hours * HOUR_US)
     fold, reference = PartitionFold(plan, PARTITIONS), Reference(hours * HOUR_US)
 
@@ -128,8 +144,8 @@ def test_any_split_any_grouping_and_any_crash_give_the_same_bits(
 
 
 def steps(hours: int, *rows: Row) -> list[Batch]:
-    """The rows, and then so many hours in steps of one."""
-    return [Batch(START_US, rows), *(Batch(START_US + at * HOUR_US) for at in range(1, hours + 1))]
+    """The rows, and then so many hours."""
+    return passing([Batch(START_US, rows)], START_US + hours * HOUR_US + 1)
 
 
 def test_a_sensor_that_is_gone_leaves_nothing_and_its_slot_is_the_next_ones() -> None:
@@ -140,13 +156,14 @@ def test_a_sensor_that_is_gone_leaves_nothing_and_its_slot_is_the_next_ones() ->
     assert {name: row.tobytes() for name, row in fold.state.row(0).items()} == {
         n: r.tobytes() for n, r in fresh.items()
     }
-    fold.fold(records_of([Batch(START_US + 4 * HOUR_US, (Row("b/t", START_US + 4 * HOUR_US, 1.0),))], 5)[0])
+    after = [Batch(START_US + 4 * HOUR_US, (Row("b/t", START_US + 4 * HOUR_US, 1.0),))]
+    fold.fold(records_of(after, fold.state.next_offset)[0])
     assert fold.state.names == ["b/t"]
 
 
 def test_one_that_comes_back_with_the_very_record_that_ends_its_time_begins_anew() -> None:
-    back_us = START_US + 4 * HOUR_US
-    log = [*steps(2, Row("a/t", START_US, 1.0)), Batch(back_us - 1), Batch(back_us, (Row("a/t", back_us, 2.0),))]
+    back_us = START_US + 3 * HOUR_US
+    log = [*steps(3, Row("a/t", START_US, 1.0))[:-1], Batch(back_us - 1), Batch(back_us, (Row("a/t", back_us, 2.0),))]
     fold = fold_log(QUIET, log).fold
 
     assert fold.state.names == ["a/t"]
@@ -158,6 +175,35 @@ def test_a_standstill_of_everything_and_a_wild_clock_forget_nobody() -> None:
     fold = fold_log(QUIET, [Batch(START_US, rows), Batch(START_US + 400 * 24 * HOUR_US)]).fold
 
     assert fold.state.names == ["a/t", "b/t"]
+
+
+@pytest.mark.parametrize("every_s", [20, 150])
+def test_one_gateway_an_hour_ahead_among_others_makes_nobody_forget(every_s: int) -> None:
+    """That one sends again and again; the clocks of the others are right. In fact not two hours have passed."""
+    log = [Batch(START_US, (Row("a/silent/t", START_US, 1.0),))]
+    for second in range(10, 7_190, 10):
+        now_us = START_US + second * S_US
+        log.append(Batch(now_us, (Row("a/right/t", now_us, 1.0),)))
+        if second % every_s == 0:
+            log.append(Batch(now_us + HOUR_US, (Row("b/wrong/t", now_us + HOUR_US, 1.0),)))
+
+    fold = fold_log(QUIET, log).fold
+
+    assert fold.state.names == ["a/silent/t", "a/right/t", "b/wrong/t"]
+    assert fold.state.alive_us == 7_180 * S_US
+
+
+def test_a_clock_that_goes_to_and_fro_by_an_hour_makes_nobody_forget() -> None:
+    """For two minutes all say that it is an hour later, then all that it is not, and so on."""
+    log = [Batch(START_US, (Row("a/silent/t", START_US, 1.0),))]
+    for second in range(1, 7_000):
+        ahead_us = HOUR_US if second // 120 % 2 else 0
+        log.append(Batch(START_US + second * S_US + ahead_us))
+
+    fold = fold_log(QUIET, log).fold
+
+    assert fold.state.names == ["a/silent/t"]
+    assert fold.state.alive_us < 7_000 * S_US
 
 
 def test_an_open_alert_keeps_its_sensor() -> None:
@@ -191,7 +237,7 @@ def test_text_and_bad_quality_are_signs_of_life_and_stored_messages_are_none() -
         Row("retained/t", later_us, 1.0, flags=int(Flag.RETAINED)),
         Row("late/t", START_US, 1.0),
     )
-    log = [*steps(2, *first)[:-1], Batch(later_us, second), *(Batch(later_us + at * HOUR_US) for at in (1, 2))]
+    log = passing([*steps(2, *first)[:-1], Batch(later_us, second)], later_us + 2 * HOUR_US)
 
     assert fold_log(PLAN, log).fold.state.names == ["text/mode", "bad/t", "", "late/t"]
 
@@ -199,7 +245,7 @@ def test_text_and_bad_quality_are_signs_of_life_and_stored_messages_are_none() -
 def test_what_is_forgotten_makes_room_in_the_budget() -> None:
     plan = plan_of(*QUIET.definitions.classes, max_sensors=1)
     at_us = START_US + 4 * HOUR_US
-    log = [*steps(3, Row("a/t", START_US, 1.0)), Batch(at_us, (Row("b/t", at_us, 1.0),))]
+    log = [*steps(4, Row("a/t", START_US, 1.0))[:-1], Batch(at_us, (Row("b/t", at_us, 1.0),))]
 
     assert fold_log(plan, log).fold.state.names == ["b/t"]
 

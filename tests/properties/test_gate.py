@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.class_settings import ClassSettings
+from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import Kind
 from ingest.contract.readings import Flag, Quality
+from stream.fold.alerts import Phase
 from stream.fold.gate import RING, Verdict, remember
 from stream.fold.rows import SENSOR
 from tests.unit.stream.logs import (
@@ -60,6 +61,67 @@ def test_what_is_sent_again_is_folded_once(lags: list[int], times: int) -> None:
     folded = found.count(Verdict.FOLDED) + found.count(Verdict.OUT_OF_ORDER)
     assert folded <= len(set(sent))
     assert found.fold.state.panes[0]["samples"].sum() == folded
+
+
+class Told(NamedTuple):
+    """A reading and what becomes of it if nothing stands in its way."""
+
+    row: Row
+    verdict: Verdict = Verdict.FOLDED
+
+
+AHEAD_US = 290_500_000
+REFUSED = {
+    Verdict.BAD_QUALITY: Row("a/t", START_US, 1.0, None, Quality.BAD),
+    Verdict.NON_FINITE: Row("a/t", START_US, np.nan),
+    Verdict.OUT_OF_RANGE: Row("a/t", START_US, 65_535.0),
+    Verdict.NOT_NUMERIC: Row("a/t", START_US, text="n/a"),
+}
+GOOD = Told(Row("a/t", START_US, 1.0))
+
+
+def verdicts_of(rows: list[Told]) -> list[Verdict]:
+    """Said plainly: twice is twice; what is good is in order if it is newer than all that was folded."""
+    ring, last_us, found = ReferenceRing(), 0, list[Verdict]()
+    for row, verdict in rows:
+        order = ring.see(row.ts_us)
+        if order == "duplicate":
+            verdict = Verdict.DUPLICATE
+        elif order == "late" and row.ts_us <= last_us:
+            verdict = Verdict.LATE
+        elif verdict is Verdict.FOLDED and row.ts_us <= last_us:
+            verdict = Verdict.OUT_OF_ORDER
+        last_us = row.ts_us if verdict is Verdict.FOLDED else last_us
+        found.append(verdict)
+    return found
+
+
+@examples(60)
+@given(
+    what=st.lists(
+        st.tuples(
+            st.sampled_from([GOOD, GOOD, *(Told(row, verdict) for verdict, row in REFUSED.items())]),
+            st.sampled_from([0, 0, 0, 1, 5, -20, -200]),
+        ),
+        max_size=100,
+    ),
+    on_change=st.booleans(),
+)
+def test_order_is_that_of_the_folded_readings_whatever_else_came(what: list[tuple[Told, int]], on_change: bool) -> None:
+    flags = int(Flag.ON_CHANGE) if on_change else 0
+    rows = [
+        Told(one.row._replace(ts_us=START_US + (at - lag) * S_US, flags=flags), one.verdict)
+        for at, (one, lag) in enumerate(what)
+    ]
+    found, verdicts = fold_log(plan_of(*CLASSES), []), list[int]()
+    for record in records_of([Batch(START_US + at * S_US, (one.row,)) for at, one in enumerate(rows)]):
+        before = found.fold.state.counts.copy()
+        found.fold.fold(record)
+        verdicts += (found.fold.state.counts - before).nonzero()[0].tolist()
+
+    assert verdicts == verdicts_of(rows)
+    folded = [one.row.ts_us for one, verdict in zip(rows, verdicts, strict=True) if verdict == Verdict.FOLDED]
+    assert folded == sorted(set(folded))
 
 
 def test_redelivering_more_than_the_ring_holds_folds_nothing_twice() -> None:
@@ -198,6 +260,34 @@ def test_only_readings_folded_in_order_teach_a_model(log: list[Batch]) -> None:
             fresh = len(found.fold.state.names) - sensors
             rows = zip(known, found.fold.state.banks, strict=True)
             assert banks(found) == [old + bytes(fresh * bank.itemsize) for old, bank in rows]
+
+
+EAGER = PLANT[-1].model_copy(
+    update={"range": (-10.0, 100.0), "rules": [RuleSettings(name="hot", signal="value", above=10.0)]}
+)
+
+
+@pytest.mark.parametrize("flags", [0, int(Flag.ON_CHANGE)], ids=["periodic", "on-change"])
+@pytest.mark.parametrize("count", [1, 3 * RING])
+@pytest.mark.parametrize("refused", REFUSED)
+def test_refused_readings_ahead_of_the_others_blinded_models_and_alerts_for_five_minutes(
+    refused: Verdict, count: int, flags: int
+) -> None:
+    log = [
+        Batch(T + at * S_US, (Row("a/t", T + at * S_US, (50.0 if at > 40 else 5.0) + at % 3, flags=flags),))
+        for at in range(300)
+    ]
+    ahead = tuple(REFUSED[refused]._replace(ts_us=T + AHEAD_US + at, flags=flags) for at in range(count))
+    disturbed = [*log[:20], Batch(T + 20 * S_US, (*ahead, *log[20].rows)), *log[21:]]
+    plan = plan_of(EAGER)
+
+    found, expected = fold_log(plan, [*disturbed, *disturbed]), fold_log(plan, [*log, *log])
+
+    assert found.count(Verdict.FOLDED) == expected.count(Verdict.FOLDED) == len(log)
+    assert found.count(Verdict.OUT_OF_ORDER) == 0
+    assert banks(found) == banks(expected)
+    assert [(one.phase, one.at_us) for one in found.transitions] == [(Phase.FIRING, T + 41 * S_US)]
+    assert found.statistics("a/t", MINUTE_US)["samples"] == expected.statistics("a/t", MINUTE_US)["samples"]
 
 
 def test_a_flood_of_names_is_counted_and_harms_nobody() -> None:

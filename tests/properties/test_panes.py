@@ -41,6 +41,11 @@ def test_readings_out_of_order_are_in_the_same_windows(seed: int, gap_us: int, r
     ts_us = START_US + np.cumsum(chance.integers(1, 2 * gap_us + 1, 120))
     rows = [Row("a/t", int(at), float(x)) for at, x in zip(ts_us, chance.normal(5, 1, 120), strict=True)]
     mixed = [rows[at] for begin in range(0, 120, 8) for at in begin + chance.permutation(8)]
+    for at in sorted(chance.integers(0, 120, 5), reverse=True):
+        # Refused ones among them, mostly ahead of the others, are as if they had not come.
+        ahead = Row("a/t", mixed[at].ts_us + int(chance.integers(1, 50)) * gap_us + 1, np.nan)
+        if ahead.ts_us not in ts_us and ahead.ts_us < mixed[-1].ts_us:
+            mixed.insert(at, ahead)
     plan = plan_of(PERIODIC.model_copy(update={"reporting": reporting}))
 
     ordered, shuffled = (fold_log(plan, [Batch(START_US, tuple(one))]) for one in (rows, mixed))
@@ -139,6 +144,9 @@ def test_interpreted_and_compiled_agree_to_the_bit(seed: int, gap_us: int) -> No
     slot = chance.integers(-1, 4, 150).astype(np.int32)
     ts_us = START_US + np.cumsum(chance.integers(0, gap_us, 150)) - chance.integers(0, 3, 150) * gap_us
     x = np.round(chance.normal(20, 3, 150), 1)
+    # Refused, and ahead of what comes after them.
+    x[chance.random(150) < 0.1] = np.nan
+    ts_us += np.where((np.arange(150) % 13 == 0) | np.isnan(x), chance.integers(0, 5, 150) * gap_us, 0)
     machine, words = Arrays(plan), Arrays(plan)
 
     by_machine = machine.fold(fold_rows_module.fold_rows, slot, ts_us, x)

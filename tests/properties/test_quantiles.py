@@ -46,6 +46,7 @@ from tests.unit.stream.logs import (
     long_log,
     plan_of,
     records_of,
+    with_ticks,
 )
 
 WINDOWS_US = (MINUTE_US, 5 * MINUTE_US)
@@ -234,7 +235,7 @@ def test_periodic_readings_count_once_each_in_the_windows_they_are_in(
     now_us = int(ts_us.max())
     plan = plan_of(PERIODIC)
 
-    found = fold_log(plan, [Batch(now_us, tuple(rows)), Batch(now_us + idle_us)])
+    found = fold_log(plan, with_ticks([Batch(now_us, tuple(rows)), Batch(now_us + idle_us)]))
 
     ring, kept, last_us = ReferenceRing(), list[Row](), 0
     for row in rows:
@@ -275,7 +276,7 @@ def test_the_value_of_an_on_change_sensor_weighs_as_long_as_it_held(
         rows.append(Row("a/i", at_us, value, None, quality))
     log = [*(Batch(row.ts_us + latency_us, (row,)) for row in rows), Batch(at_us + idle_us + latency_us)]
 
-    found = fold_log(plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us})), log)
+    found = fold_log(plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us})), with_ticks(log))
 
     ends_us = [later.ts_us for _, later in pairwise(rows)] + [at_us + idle_us]
     for window_us in WINDOWS_US:

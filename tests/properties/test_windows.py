@@ -33,6 +33,9 @@ from tests.unit.stream.logs import (
     fold_log,
     logs,
     plan_of,
+    record_of,
+    records_of,
+    with_ticks,
 )
 
 WINDOWS_US = (MINUTE_US, 5 * MINUTE_US)
@@ -90,7 +93,12 @@ def over_readings(rows: list[Row], arrivals_us: list[int], now_us: int, window_u
             last_us, last_arrival_us = row.ts_us, clock_us
     until_us = max(last_us, last_us + max(clock_us, now_us) - last_arrival_us - int(plan.levels[0, 0]))
     start_us = begin_of(plan, window_us, until_us)
-    seen = sorted((row.ts_us, row.value) for row in kept if start_us <= row.ts_us < start_us + window_us)
+    return of_readings([(row.ts_us, row.value) for row in kept if start_us <= row.ts_us < start_us + window_us])
+
+
+def of_readings(seen: list[tuple[int, float]]) -> Expected:
+    """Of (time, value) of the readings in a window, by NumPy."""
+    seen = sorted(seen)
     if not seen:
         return Expected(0)
     at_s = np.array([at - seen[0][0] for at, _ in seen]) / 1e6
@@ -132,7 +140,8 @@ def test_windows_of_periodic_sensors_equal_numpys_answer_over_the_same_readings(
     now_us = arrivals_us[-1] + idle_us
     plan = plan_of(PERIODIC.model_copy(update={"windows": list(windows_us)}))
 
-    found = fold_log(plan, [*(Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)), Batch(now_us)])
+    log = [*(Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)), Batch(now_us)]
+    found = fold_log(plan, with_ticks(log))
 
     for window_us in windows_us:
         expected = over_readings(rows, arrivals_us, now_us, window_us, plan)
@@ -169,6 +178,14 @@ def over_time(rows: list[Row], now_us: int, window_us: int, plan: Plan, stalenes
         if row.quality != Quality.BAD and min(end_us, row.ts_us + staleness_us) > max(row.ts_us, start_us)
     ]
     seen = [(row.ts_us - start_us, row.value) for row in rows if row.quality != Quality.BAD and row.ts_us >= start_us]
+    return of_steps(seen, held, at_once=rows[-1].ts_us == now_us and rows[-1].quality != Quality.BAD)
+
+
+def of_steps(seen: list[tuple[int, float]], held: list[tuple[int, int, float]], *, at_once: bool) -> Expected:
+    """Of (time, value) of the readings in a window and (from, until, value) of what held in it, in µs from its begin.
+
+    at_once: the newest value is in force, and no time has passed.
+    """
     ends = sorted(
         [*seen, *((at, x) for at, _, x in held), *((end - 1, x) for _, end, x in held)], key=lambda end: end[0]
     )
@@ -177,8 +194,8 @@ def over_time(rows: list[Row], now_us: int, window_us: int, plan: Plan, stalenes
     values = [x for _, x in ends]
     sides = (min(values), max(values), values[0], values[-1])
     if not held:
-        at_once = bool(seen) and rows[-1].ts_us == now_us and rows[-1].quality != Quality.BAD
-        return Expected(len(seen), 0.0, values[-1] if at_once else math.nan, 0.0 if at_once else math.nan, *sides)
+        now = bool(seen) and at_once
+        return Expected(len(seen), 0.0, max(seen)[1] if now else math.nan, 0.0 if now else math.nan, *sides)
     begins, stops, levels = (
         np.array(column) / unit for column, unit in zip(zip(*held, strict=True), (1e6, 1e6, 1.0), strict=True)
     )
@@ -223,9 +240,8 @@ def test_windows_of_on_change_sensors_equal_the_integral_of_the_step_function(
         rows.append(Row("a/i", at_us, value, None, quality))
     plan = plan_of(ON_CHANGE.model_copy(update={"staleness": staleness_us, "windows": list(windows_us)}))
 
-    found = fold_log(
-        plan, [*(Batch(row.ts_us + latency_us, (row,)) for row in rows), Batch(at_us + idle_us + latency_us)]
-    )
+    log = [*(Batch(row.ts_us + latency_us, (row,)) for row in rows), Batch(at_us + idle_us + latency_us)]
+    found = fold_log(plan, with_ticks(log))
 
     for window_us in windows_us:
         expected = over_time(rows, at_us + idle_us, window_us, plan, staleness_us)
@@ -237,7 +253,7 @@ def test_a_motor_that_was_off_and_reported_by_exception_has_its_true_mean() -> N
     rows += [Row("a/i", START_US + 90 * S_US + half * S_US // 2, 40.0) for half in range(20)]
     log = [*(Batch(row.ts_us, (row,)) for row in rows), Batch(START_US + 100 * S_US)]
 
-    by_time = fold_log(plan_of(ON_CHANGE), log)
+    by_time = fold_log(plan_of(ON_CHANGE), with_ticks(log))
     by_message = fold_log(plan_of(PERIODIC), log)
 
     assert by_time.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(4.0)
@@ -261,29 +277,161 @@ def test_a_class_that_does_not_say_how_its_sensors_report_goes_by_their_source(
     rows += [Row("a/i", START_US + 90 * S_US + half * S_US // 2, 40.0) for half in range(20)]  # the first one counts
     log = [*(Batch(row.ts_us, (row,)) for row in rows), Batch(START_US + 100 * S_US)]
 
-    assert fold_log(plan_of(one), log).statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(mean, abs=0.01)
+    found = fold_log(plan_of(one), with_ticks(log))
+
+    assert found.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(mean, abs=0.01)
 
 
 def test_a_value_that_held_for_longer_than_the_window_fills_it() -> None:
     on_the_hour = START_US // HOUR_US * HOUR_US
     log = [Batch(at, (Row("a/i", at, x),)) for at, x in ((on_the_hour - HOUR_US, 10.0), (on_the_hour, 0.0))]
 
-    found = fold_log(plan_of(ON_CHANGE), [*log, Batch(on_the_hour + 9 * S_US)])
+    found = fold_log(plan_of(ON_CHANGE), with_ticks([*log, Batch(on_the_hour + 9 * S_US)]))
 
     # The newest panes have 9 of their 25 seconds, and 4 of their 5.
     assert found.statistics("a/i", 5 * MINUTE_US)["mean"] == pytest.approx(10.0 * 275 / 284)
     assert found.statistics("a/i", MINUTE_US)["mean"] == pytest.approx(10.0 * 50 / 59)
 
 
-def test_an_on_change_value_that_never_held_has_no_mean() -> None:
-    """The only good reading came after, and is older than, a bad one."""
+def test_an_on_change_value_that_came_after_a_newer_bad_one_held_until_that() -> None:
     rows = (Row("a/i", START_US + S_US, 0.0, None, Quality.BAD), Row("a/i", START_US, 5.0))
 
-    found = fold_log(plan_of(ON_CHANGE), [Batch(START_US + S_US, rows)]).statistics("a/i", MINUTE_US)
+    found = fold_log(plan_of(ON_CHANGE), [Batch(START_US + S_US, rows), Batch(START_US + 20 * S_US)])
 
-    assert math.isnan(found["mean"])
-    assert math.isnan(found["stddev"])
-    assert (found["min"], found["max"]) == (5.0, 5.0)
+    one = found.statistics("a/i", MINUTE_US)
+    assert (one["covered"], one["mean"], one["min"], one["max"]) == (1.0, 5.0, 5.0, 5.0)
+    assert np.isnan(found.fold.unchanged_s()).all()
+
+
+# --- among what is refused ----------------------------------------------------------------------------------------
+
+
+class Plainly:
+    """What one sensor's readings come to, told one by one: samples, steps, and where its time stands."""
+
+    def __init__(self, plan: Plan, staleness_us: int) -> None:
+        self.samples: list[tuple[int, float]] = []
+        self.steps: list[tuple[int, int, float]] = []
+        self.last_us, self.value, self.bad_us = 0, math.nan, 0
+        self._ring, self._staleness_us = ReferenceRing(), staleness_us
+        self._newest, self._newest_is_bad = 0, False
+        self._coarsest = plan.levels[-1].tolist()
+
+    def see(self, row: Row) -> bool:
+        """Whether the sensor's time moved."""
+        order, moved = self._ring.see(row.ts_us), False
+        if order != "duplicate" and (order != "late" or row.ts_us > self.last_us):
+            if row.quality == Quality.BAD:
+                if row.ts_us > self.last_us:
+                    # The first bad one after a value ends it.
+                    self.bad_us = min(row.ts_us, self.bad_us) if self.bad_us > self.last_us else row.ts_us
+            elif math.isfinite(row.value):
+                moved = row.ts_us > self.last_us
+                self._count(row, moved=moved)
+        if row.ts_us > self._newest:
+            self._newest, self._newest_is_bad = row.ts_us, row.quality == Quality.BAD
+        return moved
+
+    def _count(self, row: Row, *, moved: bool) -> None:
+        width_us, _, count = self._coarsest
+        if moved:
+            self.steps += self.step(row.ts_us, row.ts_us)
+            self.last_us, self.value = row.ts_us, row.value
+            if self.bad_us <= row.ts_us < self._newest and self._newest_is_bad:
+                self.bad_us = self._newest
+        if row.ts_us // width_us > self.last_us // width_us - count:
+            self.samples.append((row.ts_us, row.value))
+
+    @property
+    def in_force(self) -> bool:
+        return self.bad_us <= self.last_us
+
+    def step(self, now_us: int, end_us: int) -> list[tuple[int, int, float]]:
+        """That of the newest value: until now if it is in force, else until the bad reading, `end_us` at the latest."""
+        if self.last_us == 0:
+            return []
+        until_us = min(now_us if self.in_force else min(self.bad_us, end_us), self.last_us + self._staleness_us)
+        return [(self.last_us, until_us, self.value)]
+
+
+@examples(100)
+@given(
+    what=st.lists(
+        st.tuples(
+            st.sampled_from([1, 400_000, S_US, 4_999_999, 31 * S_US, 90 * S_US, 20 * MINUTE_US, 3 * HOUR_US]),
+            st.sampled_from([0.0, 1.0, -2.5, 40.0]),
+            st.sampled_from([0, 0, 0, 0, 1, 700_000, 12 * S_US, 3 * MINUTE_US]),
+            st.sampled_from(["good", "good", "good", "bad", "NaN", "bad ahead", "NaN ahead"]),
+        ),
+        min_size=1,
+        max_size=50,
+    ),
+    on_change=st.booleans(),
+    catching_up=st.booleans(),
+    idle_us=st.sampled_from([0, 1, 700_000, 10 * S_US, 50 * S_US]),
+    staleness_us=st.sampled_from([30 * S_US, 2 * HOUR_US]),
+    windows_us=SETS,
+)
+def test_refused_and_bad_readings_wherever_their_time_is_cost_a_window_nothing(
+    what: list[tuple[int, float, int, str]],
+    on_change: bool,
+    catching_up: bool,
+    idle_us: int,
+    staleness_us: int,
+    windows_us: tuple[int, ...],
+) -> None:
+    rows, at_us = list[Row](), START_US
+    for gap_us, value, lag_us, kind in what:
+        at_us += 0 if "ahead" in kind else gap_us
+        ts_us = at_us + min(gap_us, 290 * S_US) if "ahead" in kind else at_us - lag_us
+        quality = Quality.BAD if "bad" in kind else Quality.GOOD
+        rows.append(Row("a/t", ts_us, math.nan if "NaN" in kind else value, None, quality))
+    one = ON_CHANGE if on_change else PERIODIC
+    plan = plan_of(one.model_copy(update={"staleness": staleness_us, "windows": list(windows_us)}))
+    found, plain, moved_us = fold_log(plan, []), Plainly(plan, staleness_us), 0
+    # What a gateway kept all comes at once.
+    arrivals_us = [at_us if catching_up else row.ts_us for row in rows]
+    log = [Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)]
+    for record, row in zip(records_of(log), rows, strict=True):
+        found.fold.fold(record)
+        if plain.see(row):
+            moved_us = int(found.fold.state.sensors["last_now_us"][0])
+    found.fold.fold(record_of(len(log), Batch(found.fold.state.now_us + idle_us), tick=True))
+
+    now_us = plain.last_us + max(0, found.fold.state.now_us - moved_us)
+    if not on_change:
+        now_us = max(plain.last_us, now_us - int(plan.levels[0, 0]))
+    for window_us in windows_us if plain.last_us else ():
+        begin_us = begin_of(plan, window_us, now_us)
+        end_us = begin_us + window_us
+        seen = [(at - begin_us, value) for at, value in plain.samples if begin_us <= at < end_us]
+        steps = [
+            (max(begin, begin_us) - begin_us, min(end, end_us) - begin_us, value)
+            for begin, end, value in [*plain.steps, *plain.step(now_us, end_us)]
+        ]
+        held = [step for step in steps if step[0] < step[1]]
+        expected = of_steps(seen, held, at_once=plain.in_force) if on_change else of_readings(seen)
+        assert_equal(found.statistics("a/t", window_us), expected, scale=100)
+    panes, widths_us = found.fold.state.panes[0], np.repeat(plan.levels[:, 0], plan.levels[:, 2])
+    assert (panes["id"] * widths_us <= plain.last_us).all(), "no pane is ahead of its sensor's time"
+
+
+@pytest.mark.parametrize("ahead_us", [90 * S_US, HOUR_US])
+def test_a_spool_of_bad_quality_pushed_out_panes_that_a_window_still_asked_for(ahead_us: int) -> None:
+    rows = [Row("a/i", START_US + at * S_US, float(at % 7)) for at in range(600)]
+    bad = Row("a/i", rows[-1].ts_us + ahead_us, 0.0, None, Quality.BAD)
+    plan = plan_of(ON_CHANGE.model_copy(update={"windows": list(DEFAULTS_US)}))
+    came_us = START_US + 3 * HOUR_US
+
+    before, after = (fold_log(plan, [Batch(came_us, tuple(one))]) for one in (rows, [*rows, bad]))
+    back = fold_log(plan, [Batch(came_us, (*rows, bad, Row("a/i", bad.ts_us + S_US, 1.0)))])
+
+    for window_us in DEFAULTS_US:
+        found, expected = after.statistics("a/i", window_us), before.statistics("a/i", window_us)
+        assert found["samples"] == expected["samples"]
+        assert 0 <= found["covered"] - expected["covered"] <= window_us / 5e6  # the rest of the newest pane
+    assert back.statistics("a/i", HOUR_US)["covered"] <= 599 + ahead_us / 1e6
+    assert back.statistics("a/i", MINUTE_US)["last"] == 1.0
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------
@@ -373,13 +521,15 @@ def test_an_idle_sensors_window_empties_by_the_partitions_clock() -> None:
     log = [Batch(START_US + 30 * S_US, rows)]
     plan = plan_of(PERIODIC)
     kept = [
-        samples(fold_log(plan, [*log, Batch(START_US + (30 + idle_s) * S_US)]), "a/t") for idle_s in range(0, 100, 5)
+        samples(fold_log(plan, with_ticks([*log, Batch(START_US + (30 + idle_s) * S_US)])), "a/t")
+        for idle_s in range(0, 100, 5)
     ]
 
     assert kept[0] == 30
     assert all(earlier >= later for earlier, later in pairwise(kept))
     assert kept[-1] == 0
-    assert math.isnan(fold_log(plan, [*log, Batch(START_US + HOUR_US)]).statistics("a/t", MINUTE_US)["mean"])
+    after_an_hour = fold_log(plan, with_ticks([*log, Batch(START_US + HOUR_US)]))
+    assert math.isnan(after_an_hour.statistics("a/t", MINUTE_US)["mean"])
 
 
 def test_a_sensor_with_a_clock_an_hour_off_keeps_its_window_while_others_go_on() -> None:

@@ -108,7 +108,7 @@ class Topic:
             return Description({"site": "bremen"}, "Presse", "", "default", armed=True)
 
         [(_, out)] = digest_records(
-            Digest(digest, "bremen", NOW_US - S_US, missed, more), describe,
+            Digest(digest, "bremen", NOW_US - S_US, missed, more), describe, others_armed=True,
             partition=0, generation=generation, group="worker", offset=0, alerts_partitions=1,
         )  # fmt: skip
         return self.put(out.value, dict(out.headers))

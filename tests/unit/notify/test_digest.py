@@ -86,6 +86,46 @@ def test_each_webhook_is_told_of_what_concerns_it(taking: Taking) -> None:
     assert [one["sensor"] for one in part["worst"]] == ["bremen/line-07/p/t"]
 
 
+def counted(topic: Topic, site: str = "bremen", **change: Any) -> None:
+    """A digest that lists nothing."""
+    good = topic.add_digest(missed(), more=5)
+    value = {**msgspec.json.decode(good.value or b""), "worst": [], "count": 5, "site": site, **change}
+    topic.records[-1] = good._replace(value=msgspec.json.encode(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"severity": "critical"}, {"all", "line-07"}),
+        ({"severity": "warning"}, {"all"}),  # nothing is severer than that
+        ({"severity": "unheard of"}, {"all", "line-07"}),
+        ({"count": 0}, set()),
+    ],
+    ids=str,
+)
+def test_what_is_only_counted_is_told_to_whomever_it_may_concern(
+    taking: Taking, change: dict[str, Any], told: set[str]
+) -> None:
+    topic = Topic()
+    counted(topic, **change)
+
+    assert taking.intake.take(topic.records, NOW_US).queued == dict.fromkeys(told, 1)
+
+    if "all" in told:
+        data = body(taking, "all")["data"]
+        assert data["text"] == "bremen: 5 alerts came and went while data was late; of which sensors is not known"
+        assert (data["count"], data["more"], data["worst"]) == (0, 5, [])
+        assert (data["since"], data["until"]) == ("2025-06-15T14:06:41.000Z", "2025-06-15T14:06:42.000Z")
+
+
+def test_what_is_only_counted_of_one_site_is_not_told_at_another(tmp_path: Path) -> None:
+    taking, topic = Taking(tmp_path, webhook("hamburg", match=["hamburg/**"]), webhook("all")), Topic()
+    counted(topic)
+
+    assert taking.intake.take(topic.records, NOW_US).queued == {"all": 1}
+    taking.outbox.close()
+
+
 def test_a_digest_that_was_published_twice_is_sent_once(taking: Taking) -> None:
     topic = Topic()
     taking.intake.take([topic.add_digest(missed(), generation=1)], NOW_US)

@@ -191,7 +191,7 @@ class Rig:
                 events,
                 self.clock,
             ),
-            Survival(self.tries, events),
+            Survival(self.tries, events, self.clock),
             events,
             self.clock,
         )

@@ -21,6 +21,7 @@ from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers
 from models.base import Model
 from stream.fold.alerts import Transition
 from stream.fold.backlog import Digest
+from stream.fold.clock import AGREED_US, AWAY_US
 from stream.fold.definitions import Definitions
 from stream.fold.gate import RING
 from stream.fold.partition import Effects, LogRecord, PartitionFold
@@ -120,6 +121,16 @@ def record_of(
 def records_of(batches: Iterable[Batch], first_offset: int = 0) -> list[LogRecord]:
     """A log; batches without rows become ticks."""
     return [record_of(first_offset + at, batch, tick=not batch.rows) for at, batch in enumerate(batches)]
+
+
+def with_ticks(batches: Iterable[Batch]) -> list[Batch]:
+    """A log whose time leaps, and ticks as its owner writes them: the clock follows no leap that one record tells."""
+    log: list[Batch] = []
+    for batch in batches:
+        if log and batch.arrival_us > log[-1].arrival_us + AWAY_US:
+            log += [Batch(batch.arrival_us - AGREED_US), Batch(batch.arrival_us - AGREED_US // 2)]
+        log.append(batch)
+    return log
 
 
 @dataclass(slots=True)

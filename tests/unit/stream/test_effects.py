@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from stream.effects import (
     digest_records,
     is_armed,
     late_records,
+    may_be_armed,
 )
 from stream.fold.alerts import Phase, Transition
 from stream.fold.backlog import Digest, Episode
@@ -125,18 +127,23 @@ def episode(number: int, severity: str = "warning", sensor: str = "s/l/m/t") -> 
     )
 
 
-def records_of_digest(episodes: list[Episode], more: int = 0) -> list[tuple[int, Outgoing]]:
+def records_of_digest(
+    episodes: list[Episode], more: int = 0, *, others_armed: bool = True
+) -> list[tuple[int, Outgoing]]:
     """Only sensors that end with t are armed."""
     digest = Digest("d" * 32, "s", START_US + HOUR_US, tuple(episodes), more)
 
     def describe(sensor: str) -> Description:
         return Description({"site": "s"}, "Oil", "L", "levels", armed=sensor.endswith("t"))
 
-    return digest_records(digest, describe, partition=3, generation=7, group="night", offset=42, alerts_partitions=5)
+    return digest_records(
+        digest, describe, others_armed=others_armed,
+        partition=3, generation=7, group="night", offset=42, alerts_partitions=5,
+    )  # fmt: skip
 
 
 def test_a_digest_becomes_a_record_where_its_sites_alerts_are() -> None:
-    [(partition, record)] = records_of_digest([episode(1), episode(2, "critical"), episode(3, sensor="s/l/m/quiet-x")])
+    [(partition, record)] = records_of_digest([episode(2, "critical"), episode(1), episode(3, sensor="s/l/m/quiet-x")])
 
     assert partition == alerts_partition("s/l/m/t", 5)
     assert record.key == b"d" * 32
@@ -161,7 +168,7 @@ def test_a_digest_becomes_a_record_where_its_sites_alerts_are() -> None:
                 "until_us": START_US + number + S_US,
                 "peak_score": 9.0 - number / 1e3,
             }
-            for number, severity in ((1, "warning"), (2, "critical"))
+            for number, severity in ((2, "critical"), (1, "warning"))
         ],
     }
     assert dict(record.headers) == {
@@ -176,7 +183,45 @@ def test_a_digest_becomes_a_record_where_its_sites_alerts_are() -> None:
 
 
 def test_nobody_hears_of_sensors_that_are_not_armed() -> None:
-    assert records_of_digest([episode(1, sensor="s/l/m/x")], more=100) == []
+    assert records_of_digest([episode(1, sensor="s/l/m/x")]) == []
+    assert records_of_digest([episode(1, sensor="s/l/m/x")], more=100, others_armed=False) == []
+
+
+def test_what_is_only_counted_is_told_where_it_may_be_of_sensors_that_are_armed() -> None:
+    """A thousand episodes of sensors that are not armed took all places."""
+    kept = [episode(number, "warning", "s/l/m/x") for number in range(5)]
+
+    [(_, record)] = records_of_digest(kept, more=100)
+    [(_, none_kept)] = records_of_digest([], more=100)
+
+    value = json.loads(record.value or b"")
+    assert (value["count"], value["worst"], value["severity"]) == (100, [], "warning")
+    assert (value["since_us"], value["until_us"]) == (START_US, START_US + 4 + S_US)
+    value = json.loads(none_kept.value or b"")
+    assert (value["count"], value["worst"], value["severity"]) == (100, [], "critical")
+    assert value["since_us"] == value["until_us"] == value["at_us"]
+
+
+@pytest.mark.parametrize(
+    ("plant", "armed", "there"),
+    [
+        ({}, [None, False], False),
+        ({}, [None, True], True),
+        ({"armed": True}, [None, False], True),
+        ({"armed": True}, [False], False),
+        ({"armed_paths": ["s/**"]}, [None], True),
+        ({"armed_paths": ["*/l/m"]}, [None], True),
+        ({"armed_paths": ["**/t"]}, [None], True),
+        ({"armed_paths": ["other/**"]}, [None], False),
+    ],
+    ids=str,
+)
+def test_whether_a_site_may_have_sensors_that_are_armed(
+    plant: dict[str, object], armed: list[bool | None], there: bool
+) -> None:
+    classes = [ClassSettings(name=f"c{at}", match=["**"], armed=one) for at, one in enumerate(armed)]
+
+    assert may_be_armed("s", classes, PlantSettings.model_validate(plant)) is there
 
 
 def test_a_digest_lists_so_many_and_counts_all() -> None:

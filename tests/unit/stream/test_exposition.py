@@ -33,6 +33,7 @@ from tests.unit.stream.logs import (
     logs,
     long_log,
     plan_of,
+    with_ticks,
 )
 
 LEVELS = ["site", "line", "machine", "quantity"]
@@ -177,7 +178,7 @@ def test_escaping_is_undone_by_the_parser(text: str) -> None:
 
 
 def test_an_endless_text_is_cut() -> None:
-    found = fold_of(list(PLANT), Row("a/1/order", START_US, text='"' * 10_000))
+    found = fold_of(list(PLANT), Row("a/1/order", START_US, text='"' * 4_096))
 
     (state,) = [one.labels["state"] for one in samples(page(found)) if "state" in one.labels]
 
@@ -284,9 +285,8 @@ def test_a_bad_reading_is_shown_but_not_averaged() -> None:
 
 
 def test_a_sensor_that_went_quiet_keeps_its_value_and_loses_its_window() -> None:
-    quiet = fold_log(
-        plan_of(EVERYTHING_ELSE), [Batch(START_US + 60 * S_US, tuple(usual("t"))), Batch(START_US + 600 * S_US)]
-    )
+    log = [Batch(START_US + 60 * S_US, tuple(usual("t"))), Batch(START_US + 600 * S_US)]
+    quiet = fold_log(plan_of(EVERYTHING_ELSE), with_ticks(log))
 
     text = page(quiet.fold)
 

@@ -221,7 +221,7 @@ async def test_a_lost_state_is_rebuilt_silently_and_what_is_open_is_brought_into
         rule.revision, "warning", since_us,
     )  # fmt: skip
     over = OpenAlert("over", Phase.FIRING, "site/machine/gone", "hot", rule.revision, "warning", since_us)
-    rig.told[0] = Told(next_offset=3, fence=7, alerts={one.id: one for one in (on, over)})
+    rig.told[0] = Told(next_offset=3, fence=7, said={one.id: [(0, one)] for one in (on, over)})
     rig.consumer.log[0] = Bounds(0, 9, 3, "")
     rig.consumer.since[0] = 1
 
@@ -319,6 +319,7 @@ async def test_changed_settings_come_into_force_at_a_record_and_keep_what_is_sti
     later = Rig([hotter], store=rig.store, commit_every="5s")
     later.consumer.log = rig.consumer.log
     later.consumer.generation = 2
+    later.consumer.end = {0: 2}
     await later.start()
     try:
         await later.assign(0)

@@ -219,11 +219,12 @@ async def test_it_commits_nothing_until_it_is_past_the_last_commit(rig: Rig) -> 
     rig.clock.at_s = 6.0
 
     await rig.consumer.deliver({0: [reading(at, 1.0) for at in range(9)]})
-    assert rig.consumer.commits == []
-    rig.clock.at_s = 60.0
+    # The group is asked for its word, and told what it knows.
+    assert rig.consumer.commits == [{0: 10}]
+    rig.clock.at_s = 12.0
     await rig.consumer.deliver({0: [reading(9, 1.0), reading(10, 1.0)]})
 
-    assert rig.consumer.commits == [{0: 11}]
+    assert rig.consumer.commits == [{0: 10}, {0: 11}]
 
 
 async def test_a_partition_that_retention_overtook_is_begun_anew_and_the_gap_is_told(rig: Rig) -> None:

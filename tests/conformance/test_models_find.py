@@ -1,0 +1,407 @@
+"""What each model has to find, and how seldom it may cry wolf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.base import Model
+from tests.conformance.scoring import NAMES, noise, scores, usual_model
+from tests.unit.stream.logs import MODELS, S_US, START_US, as_row
+
+MINUTE_US = 60 * S_US
+DAY = 1_440  # minutes
+
+each_model = pytest.mark.parametrize("name", NAMES)
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+USUAL = noise(1_500)
+FAULTS: dict[str, Any] = {
+    "spike": [60.0],
+    "level shift": noise(100, 2, 40.0),
+    "small shift": noise(200, 2, 23.0),
+    "drift": noise(2_500, 2, 0.0) + 20.0 + np.arange(2_500) * 0.02,
+    "stuck": np.full(100, 20.3),
+    "noise burst": noise(50, 2, 20.0, 20.0),
+}
+FINDS = {
+    "ewma_horizons": {"spike", "level shift", "noise burst"},
+    "ewma_z": {"spike", "level shift", "noise burst"},
+    "level_shift": {"level shift", "small shift", "drift", "noise burst"},
+    "rate_of_change": {"spike", "level shift", "noise burst"},
+    "robust_band": {"spike", "level shift", "noise burst"},
+    "running_range": {"spike", "level shift", "noise burst"},
+    "seasonal": {"spike", "level shift", "noise burst"},
+    "short_long": {"spike", "level shift", "small shift", "drift", "noise burst"},
+    "stuck": {"stuck"},
+}
+
+
+@each_model
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_model_finds_what_it_is_for_and_knows_what_it_is_not_for(name: str, fault: str) -> None:
+    assert name in FINDS, f"say in FINDS what {name} finds"
+
+    found = scores(usual_model(name), [*USUAL, *FAULTS[fault]])
+
+    assert max(found[: USUAL.size]) < 1.0
+    assert (max(found[USUAL.size :]) > 1.0) == (fault in FINDS[name])
+
+
+each_for_spikes = pytest.mark.parametrize("name", [name for name in NAMES if "spike" in FINDS.get(name, ())])
+
+
+@each_for_spikes
+@pytest.mark.parametrize(("level", "spread"), [(20.0, 1.0), (0.0, 1e-6), (101_325.0, 50.0), (1e9, 1e-3), (-1e30, 1e27)])
+def test_usual_readings_stay_below_the_boundary_and_a_spike_does_not(name: str, level: float, spread: float) -> None:
+    for seed in range(5):
+        usual = noise(2_000, seed, level, spread)
+        *before, spike = scores(usual_model(name), [*usual, level + 40 * spread])
+
+        assert max(before) < 1.0 < spike
+
+
+@each_for_spikes
+def test_a_spike_does_not_hide_the_next_one(name: str) -> None:
+    usual = noise(1_000)
+    found = scores(usual_model(name), [*usual, 80.0, *usual[:30], 80.0])
+
+    assert found[1_000] > 1.0
+    assert found[-1] > 1.0
+
+
+@each_for_spikes
+@pytest.mark.parametrize("wild", [65_535.0, -9_999.0, 1e30])
+def test_one_sentinel_does_not_blind_a_model(name: str, wild: float) -> None:
+    usual = noise(1_000)
+    found = scores(usual_model(name), [*usual, wild, *usual, 80.0])
+
+    assert found[1_000] > 1.0
+    assert max(found[1_100:-1]) < 1.0
+    assert found[-1] > 1.0
+
+
+# --- false alarms -------------------------------------------------------------------------------------------------
+
+
+def of_many(model: Model, series: NDArray[np.float64], step_us: int = MINUTE_US) -> NDArray[np.float64]:
+    """The scores of one sensor's long series, by the loop over a batch."""
+    rows = series.size
+    score, scored_by = np.zeros(rows), np.full(rows, -1, np.int16)
+    model.run(
+        np.zeros(1, model.state),
+        np.zeros(rows, np.int32),
+        START_US + np.arange(rows) * step_us,
+        series,
+        np.zeros(rows, np.uint8),
+        np.zeros(1, np.int32),
+        np.ones(1, np.bool_),
+        model.params[None, :],
+        0,
+        score,
+        scored_by,
+        np.full((rows, 2), np.nan),
+    )
+    return score
+
+
+def autoregression(count: int, keeps: float) -> NDArray[np.float64]:
+    """Noise that keeps so much of its last value."""
+    found = noise(count, 5, 0.0)
+    for at in range(1, count):
+        found[at] += keeps * found[at - 1]
+    return found
+
+
+QUIET = {
+    "normal": noise(200_000, 5),
+    "exponential tails": np.random.default_rng(5).laplace(20.0, 1.0, 200_000),
+    "an autoregression": autoregression(200_000, 0.9),
+    "rounded": np.round(noise(200_000, 5)),
+    "uniform": np.random.default_rng(5).random(200_000),
+    "a day's rhythm": noise(200_000, 5) + 10.0 * np.sin(np.arange(200_000) * 2.0 * np.pi / DAY),
+}
+
+
+@each_model
+@pytest.mark.parametrize("kind", QUIET)
+def test_a_model_hardly_ever_cries_wolf(name: str, kind: str) -> None:
+    """One sensor of usual noise, a reading a minute for 139 days."""
+    if name == "ewma_z" and kind == "exponential tails":
+        pytest.skip("its boundary is for normal noise")
+
+    found = of_many(MODELS.create(name, {}), QUIET[kind])
+
+    assert (found >= 1.0).sum() <= 1
+
+
+# --- of single models ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outliers", [35.0, 1_000.0, 65_535.0])
+def test_a_robust_band_stands_a_fifth_of_nonsense(outliers: float) -> None:
+    model, chance = usual_model("robust_band"), np.random.default_rng(6)
+    clean, nonsense = noise(10_000), chance.random(10_000) < 0.2
+    row = as_row(model.state)
+
+    scores(model, np.where(nonsense, outliers, clean), row)
+    low, high = model.band(row, model.params)
+
+    # The median of what is left lies at the 62.5 % quantile of the clean ones.
+    assert row["median"] == pytest.approx(20.3, abs=0.2)
+    assert -6.0 < low < 15.0
+    assert 25.0 < high < 46.0
+
+
+@pytest.mark.parametrize("name", ["ewma_horizons", "level_shift", "rate_of_change"])
+def test_what_recurs_is_usual(name: str) -> None:
+    """A machine that starts for a minute every ten; one that starts at twice the speed is odd all the same."""
+    recurring = noise(60_000)
+    recurring[np.arange(recurring.size) % 600 >= 540] += 60.0
+    again, worse = recurring.copy(), recurring.copy()
+    worse[-60:] += 120.0
+
+    found = of_many(usual_model(name), again, S_US)
+    found_worse = of_many(usual_model(name), worse, S_US)
+
+    reported = found.reshape(-1, 600).max(axis=1) > 1.0
+    assert reported[:10].any()
+    assert reported.sum() <= 12  # of a hundred
+    assert reported[-50:].sum() <= 3
+    assert (found_worse[-60:].max() > 1.0) == (name != "level_shift")  # its evidence of one reading is bounded
+
+
+def test_what_gave_way_comes_back() -> None:
+    model = usual_model("rate_of_change")
+    row = np.zeros(1, model.state)
+    scores(model, [*noise(500), *[*noise(20), 60.0] * 20, *noise(5)], row[0])
+    given = float(row["extra"][0])
+
+    scores(model, noise(100_000), row[0])
+
+    assert given > 0.3
+    assert row["extra"][0] < 0.5 * given
+
+
+@pytest.mark.parametrize("keeps", [0.0, 0.9, 0.99])
+def test_a_level_shift_learns_how_much_a_reading_keeps_of_the_last(keeps: float) -> None:
+    model = usual_model("level_shift")
+    row = as_row(model.state)
+
+    scores(model, autoregression(20_000, keeps), row)
+
+    assert row["covariance"] / row["variance"] == pytest.approx(keeps, abs=0.07)
+    assert row["noise"] == pytest.approx(1.0, rel=0.2)
+
+
+def test_a_level_shift_starts_anew_from_the_level_that_lasts() -> None:
+    model = usual_model("level_shift")
+
+    found = np.array(scores(model, [*noise(1_000), *noise(1_000, 2, 25.0), *noise(100, 3, 20.0)]))
+
+    (shifted,) = np.nonzero(found > 1.0)
+    assert 1_000 < shifted[0] < 1_010
+    assert not (found[1_000 + 250 : 2_000] > 1.0).any()
+    assert (found[2_000:] > 1.0).any()
+
+
+def test_stuck_allows_what_the_quantisation_explains() -> None:
+    coarse = np.round(noise(3_000, 7, 20.0, 0.15))  # mostly 20, rarely 19 or 21
+    fine = noise(3_000, 7, 20.0, 0.15)
+
+    for usual in (coarse, fine):
+        assert max(scores(usual_model("stuck"), usual)) < 1.0
+    assert max(scores(usual_model("stuck"), [*fine, *[20.0] * 40])) > 1.0
+    assert max(scores(usual_model("stuck"), [*np.round(noise(3_000, 7)), *[20.0] * 40])) < 1.0
+    assert max(scores(usual_model("stuck"), [*np.round(noise(3_000, 7)), *[20.0] * 100])) > 1.0
+
+
+def test_stuck_says_nothing_of_a_sensor_that_hardly_ever_moved() -> None:
+    assert not any(scores(usual_model("stuck"), [1.0] * 500 + [2.0] * 500 + [1.0] * 5_000))
+
+
+def test_a_rest_that_recurs_is_accepted_in_the_end() -> None:
+    day = [*noise(300), *[20.0] * 200]
+
+    found = np.array(scores(usual_model("stuck"), day * 20)).reshape(20, -1)
+
+    assert found[0].max() > 1.0
+    assert found[-3:].max() < 1.0
+
+
+def test_a_rate_counts_the_time_that_passed() -> None:
+    model = usual_model("rate_of_change")
+    row = np.zeros(1, model.state)
+    scores(model, noise(500), row[0])
+    soon, late = row.copy(), row.copy()
+    at_us = START_US + 499 * S_US
+
+    (quick,) = scores(model, [60.0], soon[0], ts_us=np.array([at_us + S_US]))
+    (slow,) = scores(model, [60.0], late[0], ts_us=np.array([at_us + 60 * S_US]))
+
+    assert quick > 1.0 > slow
+    assert slow == pytest.approx(quick / 60.0)
+
+
+def test_noise_over_next_to_no_time_is_no_rate() -> None:
+    chance = np.random.default_rng(8)
+    gaps = np.where(chance.random(3_000) < 0.05, 1_000, S_US) * (chance.random(3_000) > 0.05)
+
+    assert max(scores(usual_model("rate_of_change"), noise(3_000), ts_us=START_US + np.cumsum(gaps))) < 1.0
+
+
+def day_of(minute: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A plant of two shifts, from six to ten in the evening."""
+    of_day = minute % DAY
+    return np.where((of_day >= 360) & (of_day < 1_320), 80.0, 20.0)
+
+
+def test_seasonal_finds_a_night_shift_that_never_was() -> None:
+    minute = np.arange(20 * DAY)
+    usual = day_of(minute) + noise(minute.size, 9, 0.0)
+    odd = usual.copy()
+    odd[19 * DAY + 120 : 19 * DAY + 180] += 60.0
+    start_us = np.int64(START_US - START_US % (7 * DAY * MINUTE_US))
+
+    for values, is_odd in ((usual, False), (odd, True)):
+        model = MODELS.create("seasonal", {})
+        found = scores(model, values, ts_us=start_us + minute * MINUTE_US)
+        assert (max(found) > 1.0) == is_odd
+    assert max(found[: 19 * DAY + 120]) < 1.0 < min(found[19 * DAY + 120 : 19 * DAY + 180])
+
+
+def test_seasonal_learns_the_weekend_as_well() -> None:
+    minute = np.arange(9 * 7 * DAY, step=5)
+    working = minute // DAY % 7 < 5
+    values = np.where(working, day_of(minute), 20.0) + noise(minute.size, 9, 0.0)
+    start_us = START_US - START_US % (7 * DAY * MINUTE_US)
+    ts_us = start_us + minute * MINUTE_US
+
+    model = MODELS.create("seasonal", {})
+    row = as_row(model.state)
+    found = scores(model, values, row, ts_us=ts_us)
+    at_noon = start_us + (9 * 7 * DAY + np.array([1, 6]) * DAY + 720) * MINUTE_US
+    expected = [np.mean(model.band(row, one_us, model.params)) for one_us in at_noon]
+
+    assert max(found) < 1.0
+    assert expected[0] == pytest.approx(80.0, abs=6.0)
+    assert expected[1] == pytest.approx(20.0, abs=6.0)
+
+
+@pytest.mark.parametrize("offset", [-300, 0, 345])
+def test_the_offset_from_utc_moves_the_bins(offset: int) -> None:
+    """The same local times make the same of everything."""
+    minute = np.arange(9 * DAY, step=10)
+    values = day_of(minute) + noise(minute.size, 9, 0.0)
+    here, there = MODELS.create("seasonal", {}), MODELS.create("seasonal", {"utc_offset_minutes": offset})
+    rows = [np.zeros(1, here.state), np.zeros(1, here.state)]
+
+    expected = scores(here, values, rows[0][0], ts_us=START_US + minute * MINUTE_US)
+    found = scores(there, values, rows[1][0], ts_us=START_US + (minute - offset) * MINUTE_US)
+
+    assert found == expected
+    assert rows[0].tobytes() == rows[1].tobytes()
+
+
+def test_a_seasonal_row_takes_no_more_than_it_says() -> None:
+    assert MODELS.create("seasonal", {}).state.itemsize == 1_536
+
+
+# --- the same algorithm elsewhere ---------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5])
+def test_ewma_z_learns_what_river_learns(alpha: float) -> None:
+    from river import stats
+
+    # Warming up for good: nothing is clipped.
+    model = MODELS.create("ewma_z", {"alpha": alpha, "warm_up": 10**6})
+    row, mean, variance = as_row(model.state), stats.EWMean(alpha), stats.EWVar(alpha)
+    for value in noise(2_000).tolist():
+        scores(model, [value], row)
+        mean.update(value)
+        variance.update(value)
+
+        assert row["mean"] == pytest.approx(mean.get(), rel=1e-9)
+        assert row["variance"] == pytest.approx(variance.get(), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_ewma_horizons_learns_what_river_learns_at_each_of_them() -> None:
+    from river import stats
+
+    alphas = (0.5, 0.1, 0.01)
+    model = MODELS.create("ewma_horizons", {"alphas": alphas, "warm_up": 10**6})
+    row, series = as_row(model.state), noise(2_000)
+    scores(model, series, row)
+
+    for at, alpha in enumerate(alphas):
+        mean, variance = stats.EWMean(alpha), stats.EWVar(alpha)
+        for value in series.tolist():
+            mean.update(value)
+            variance.update(value)
+        assert row["mean"][at] == pytest.approx(mean.get(), rel=1e-9)
+        assert row["variance"][at] == pytest.approx(variance.get(), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_long_window_starts_as_rivers_mean_and_variance_do() -> None:
+    """While the window is longer than the series, its weights are equal."""
+    from river import stats
+
+    model = MODELS.create("short_long", {"long": 10**9, "short": 2, "warm_up": 10**6})
+    row, series = as_row(model.state), noise(2_000)
+    short, distances, long = stats.EWMean(2.0 / 3.0), stats.Mean(), stats.Mean()
+    for value in series.tolist():
+        before = long.get()
+        short.update(value)
+        long.update(short.get())
+        if before:
+            distances.update((short.get() - before) ** 2)
+    scores(model, series, row)
+
+    assert row["long"] == pytest.approx(long.get(), rel=1e-9)
+    assert row["variance"] == pytest.approx(distances.get(), rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_robust_median_is_near_rivers_quantile() -> None:
+    from river import stats
+
+    model = MODELS.create("robust_band", {})
+    row, series = as_row(model.state), np.random.default_rng(3).exponential(10.0, 5_000)
+    median, half = stats.Quantile(0.5), stats.Quantile(0.5)
+    scores(model, series, row)
+    for value in series.tolist():
+        median.update(value)
+    for value in series.tolist():
+        half.update(abs(value - median.get()))
+
+    assert row["median"] == pytest.approx(median.get(), rel=0.15)
+    assert row["half"] == pytest.approx(half.get(), rel=0.15)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("shift", [2.0, 5.0, -3.0])
+def test_a_level_shift_is_found_when_rivers_page_hinkley_finds_it(shift: float) -> None:
+    from river import drift
+
+    model = MODELS.create("level_shift", {})
+    peer = drift.PageHinkley(delta=0.75, threshold=15.0, alpha=1.0)
+    series = [*noise(1_000, 3, 0.0), *noise(100, 4, shift)]
+    found = int(np.argmax(np.array(scores(model, series)) > 1.0))
+    peer_found = 0
+    for at, value in enumerate(series):
+        peer.update(value)
+        if peer.drift_detected:
+            peer_found = at
+            break
+
+    assert peer_found > 1_000
+    assert abs(found - peer_found) <= 5
