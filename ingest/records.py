@@ -13,7 +13,7 @@ from ingest.contract.log_writer import Outgoing
 from ingest.contract.partition import partition_of
 from ingest.contract.readings import Readings, Words
 from ingest.contract.sensors import machine_of
-from ingest.contract.wire import ARROW, SCHEMA_VERSION, Envelope, encode_readings, headers_of
+from ingest.contract.wire import ARROW, SCHEMA_VERSION, Envelope, encode_readings, fits, headers_of
 
 WAVEFORMS = pa.schema(
     [
@@ -26,7 +26,8 @@ WAVEFORMS = pa.schema(
 
 
 def readings_records(readings: Readings, envelope: Envelope, max_record_bytes: int) -> list[Outgoing]:
-    """One record, or several in order where one would be larger than `max_record_bytes`; a single row always fits.
+    """One record, or several in order where one would be larger than `max_record_bytes`, or than a reader takes; a
+    single row always fits.
 
     envelope: of the first; the next have the sequence numbers that follow, so the caller's next is `seq` plus the
     number of records. No key: the partition is known. The Kafka timestamp is the arrival time.
@@ -41,7 +42,7 @@ def readings_records(readings: Readings, envelope: Envelope, max_record_bytes: i
 
 def _encoded(readings: Readings, max_record_bytes: int) -> list[bytes]:
     value = encode_readings(readings)
-    if len(value) <= max_record_bytes or len(readings) == 1:
+    if (len(value) <= max_record_bytes and fits(readings, value)) or len(readings) == 1:
         return [value]
     half = np.arange(len(readings)) < len(readings) // 2
     first, second = readings.take(np.flatnonzero(half)), readings.take(np.flatnonzero(~half))

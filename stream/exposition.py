@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -65,7 +65,7 @@ class _Looks:
     @classmethod
     def of(cls, plan: Plan) -> _Looks:
         sorts: dict[object, int] = {}
-        shown, sort_of = [], np.zeros(len(plan.classes), np.int32)
+        shown, sort_of = list[ClassSettings](), np.zeros(len(plan.classes), np.int32)
         for index, one in enumerate(plan.classes.classes):
             look = one.kind, tuple(one.series), tuple(one.shown_list), tuple(one.quantiles)
             sort_of[index] = sort = sorts.setdefault(look, len(sorts))
@@ -83,10 +83,11 @@ class _Sensors:
     looks: _Looks
     sort: NDArray[np.int32]
 
-    def slots(self, shows: Callable[[ClassSettings], bool], known: NDArray[np.bool_]) -> list[int]:
-        """Those whose class shows something of which there is something to show."""
-        wanted = np.array([shows(one) for one in self.looks.shown], np.bool_)
-        found: list[int] = np.flatnonzero(wanted[self.sort] & known & self.named).tolist() if wanted.any() else []
+    def slots(self, wanted: list[bool], known: NDArray[np.bool_]) -> list[int]:
+        """Where there is something to show. wanted: by sort of class, whether it shows this. known: by slot."""
+        if not any(wanted):
+            return []
+        found: list[int] = np.flatnonzero(np.array(wanted)[self.sort] & known & self.named).tolist()
         return found
 
 
@@ -162,35 +163,32 @@ class SensorPage:
             "unchanged": fold.unchanged_s(),
         }
         for series, values in columns.items():
-            whatever = series == "timestamp"
-            self._lines(families, series, sensors, values, lambda one, whatever=whatever: whatever or one.kind.numeric)
+            wanted = [series in one.series and (series == "timestamp" or one.kind.numeric) for one in shown]
+            self._lines(families, series, sensors, wanted, values)
         self._states(families, fold, sensors)
         for window_us in sorted({window for one in shown for window in one.shown_list}):
             statistics, tail = fold.statistics(window_us), _window(window_us)
             for series in _WINDOWED:
-                self._lines(
-                    families, series, sensors, statistics[series],
-                    lambda one, at=window_us: at in one.shown_list and one.kind.numeric, tail,
-                )  # fmt: skip
+                wanted = [series in one.series and window_us in one.shown_list and one.kind.numeric for one in shown]
+                self._lines(families, series, sensors, wanted, statistics[series], tail)
         asking = [one for one in shown if any(series in one.series for series in _QUANTILES)]
         for window_us in sorted({window for one in asking for window in one.quantiles}):
             quantiles, tail = fold.quantiles(window_us), _window(window_us)
-            for place, series in enumerate(_QUANTILES):
-                self._lines(
-                    families, series, sensors, quantiles[:, place], lambda one, at=window_us: at in one.quantiles, tail
-                )
+            for at, series in enumerate(_QUANTILES):
+                wanted = [series in one.series and window_us in one.quantiles for one in shown]
+                self._lines(families, series, sensors, wanted, quantiles[:, at], tail)
 
     @staticmethod
     def _lines(
         families: dict[str, list[str]],
         series: str,
         sensors: _Sensors,
+        wanted: list[bool],
         values: NDArray[np.float64],
-        shows: Callable[[ClassSettings], bool],
         tail: str = "}",
     ) -> None:
-        """values: by slot. shows: whether a class that has the series shows these."""
-        slots = sensors.slots(lambda one: series in one.series and shows(one), np.isfinite(values))
+        """wanted: by sort of class. values: by slot."""
+        slots = sensors.slots(wanted, np.isfinite(values))
         if not slots:
             return
         head, labels = f"millstream_sensor{_SUFFIX.get(series, '_' + series)}", sensors.labels
@@ -202,7 +200,8 @@ class SensorPage:
     def _states(families: dict[str, list[str]], fold: PartitionFold, sensors: _Sensors) -> None:
         lines = []
         rows = fold.state.sensors[: len(sensors.labels)]
-        for slot in sensors.slots(lambda one: not one.kind.numeric and "value" in one.series, rows["shown_us"] > 0):
+        wanted = [not one.kind.numeric and "value" in one.series for one in sensors.looks.shown]
+        for slot in sensors.slots(wanted, rows["shown_us"] > 0):
             text = fold.state.texts.get(slot)
             if text is None:
                 value = float(rows[slot]["shown_value"])

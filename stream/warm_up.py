@@ -10,6 +10,7 @@ from stream.fold.alerts import Phase
 from stream.fold.carrying import join_panes
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan
+from stream.fold.state import PartitionState
 
 _SENSORS = 300
 
@@ -31,5 +32,6 @@ def warm_up(plan: Plan, partitions: int) -> None:
         fold.statistics(window_us)
         fold.quantiles(window_us)
     fold.unchanged_s()
+    PartitionState.thaw(plan, fold.state.freeze())
     fold.state.slots.free(0)
     join_panes(plan, fold.state.panes[:1], fold.state.panes[:1])

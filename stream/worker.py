@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping
+from contextlib import closing
 from functools import partial
 
 from ingest.contract.clock import Clock
@@ -315,8 +316,8 @@ class Worker:
         for partition, one in self._owned.items():
             state = one.fold.state
             behind = self._consumer.behind(partition, state.next_offset)
-            if state.now_us:
-                self._events.lag(partition, max(0.0, (now_us - state.now_us) / 1e6), behind)
+            if heard_us := state.clock.latest_us:
+                self._events.lag(partition, max(0.0, (now_us - heard_us) / 1e6), behind)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -327,7 +328,7 @@ class Worker:
 
     def _render(self, owned: list[OwnedPartition]) -> bytes:
         def one_by_one() -> Generator[PartitionFold, None, None]:
-            # A page takes seconds: the other partitions go on meanwhile.
+            # A page may take seconds: the other partitions go on meanwhile.
             for one in owned:
                 with one.lock:
                     yield one.fold

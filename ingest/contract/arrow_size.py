@@ -38,17 +38,18 @@ def exceeds(data: bytes, limit: int) -> int | None:
 def inflated_bytes(data: bytes) -> int:
     """Bytes of the buffers of all dictionaries and record batches of a stream; what follows its end does not count.
 
-    Raises ValueError for what cannot be told: a message of an old version, or cut
-    off; too many buffers.
+    Raises ValueError for what cannot be told: a message of an old version, or cut off; too many buffers.
     """
     at, end, total = 0, len(data), 0
     try:
         while at + 12 <= end:
             marker, size, root = _prefix(data, at)
-            if marker == -1 and not size:
+            if not size:
                 break
+            if marker != -1:
+                raise ValueError("a message of an old version of Arrow")
             version, kind, header, length = _fields(data, at + 8 + root)
-            if marker != -1 or not version or _i16(data, version)[0] != _V5:
+            if not version or _i16(data, version)[0] != _V5:
                 raise ValueError("a message of an old version of Arrow")
             at += 8 + size
             body_bytes = _i64(data, length)[0] if length else 0

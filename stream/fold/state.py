@@ -170,6 +170,7 @@ class PartitionState:
         state = cls(plan, max(_FIRST_SLOTS, 1 << (rows - 1).bit_length()))
         try:
             state._thaw_scalars(frozen)
+            "".join(frozen.names).encode()
             state.slots = SlotTable(frozen.names)
         except ValueError as error:
             raise LayoutError(str(error)) from error

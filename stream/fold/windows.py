@@ -225,8 +225,8 @@ def held_until(row: Any, until_us: int, staleness_us: int) -> int:
     if row["last_us"] == 0:
         return 0
     end_us: int = until_us if row["holds"] != 0 else min(until_us, row["until_us"])
-    end_us = min(end_us, row["last_us"] + staleness_us)
-    return end_us
+    stale_us: int = row["last_us"] + staleness_us
+    return min(end_us, stale_us)
 
 
 @borrowing_kernel

@@ -132,12 +132,12 @@ QUIET = {
 @pytest.mark.parametrize("kind", QUIET)
 def test_a_model_hardly_ever_cries_wolf(name: str, kind: str) -> None:
     """One sensor of usual noise, a reading a minute for 139 days."""
-    if name == "ewma_z" and kind == "exponential tails":
-        pytest.skip("its boundary is for normal noise")
+    # Six standard deviations are for normal noise.
+    most = 150 if name == "ewma_z" and kind == "exponential tails" else 1
 
     found = of_many(MODELS.create(name, {}), QUIET[kind])
 
-    assert (found >= 1.0).sum() <= 1
+    assert (found >= 1.0).sum() <= most
 
 
 # --- of single models ---------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.faults.worker_plant import PARTITIONS, machines_of
 from tests.faults.worker_process import WorkerProcess
 from tests.faults.worker_truth import check, told_before
 from tests.faults.workers import Workers
+from tests.servers.waiting import wait_until
 
 # Each death has to be noticed by the group.
 SESSION_S = 1.0
@@ -57,7 +58,9 @@ async def test_kill_9_at_every_step_changes_nothing(tmp_path: Path, kafka: str, 
                     each.kill()
                     each.begin(failpoint)
                 wait_killed(one, two)
-            one.start("revoking=kill")
+            one.begin("revoking=kill")
+            # The deaths of the others may take its partitions before it is ready.
+            wait_until(lambda: one.ready or not one.alive, timeout_s=60, what="a worker that has partitions to lose")
             three.terminate()
             wait_killed(one)
             feed.wait(20)

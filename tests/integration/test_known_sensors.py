@@ -146,7 +146,7 @@ async def known_plant(plant: Plant) -> Settings:
     await try_topics(settings.kafka)
     plant.hear(OLD, 60, 5 * HOUR_US)
     plant.hear(GONE, 5, 5 * HOUR_US, 3.25)
-    plant.pass_time(4)
+    plant.pass_time(5)
     plant.hear(HOT, 10, 2 * S_US, 95.0)
     await plant.snapshot(settings)
     return settings

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import cramjam
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.errors import IncompatibleError, QuarantineError
+from ingest.contract.registry import Registry
 from ingest.contract.tags import Tag
 from stream.fold.definitions import MAX_BYTES, Definitions
+from stream.fold.migrate import plan_from
 from stream.fold.plan import make_plan
 from tests.unit.stream.logs import MODELS, examples
 
@@ -151,6 +156,10 @@ RUBBISH = {
     "a tag of no class": packed(tags=[["a/b", "", "", None, None, "y"]]),
     "a tag twice": packed(tags=[["a/b", "", "", None, None, ""]] * 2),
     "a tag without end": packed(tags=[["a/b", "", "", None, float("inf"), ""]]),
+    "a tag's limit that no float holds": packed(tags=[["a/b", "", "", 10**400, None, ""]]),
+    "an option that no float holds": one_class(models=[{"name": "ewma_z", "options": {"warm_up": 10**400}}]),
+    "an option beyond 64 bits": one_class(models=[{"name": "ewma_z", "options": {"warm_up": 2**63}}]),
+    "a format beyond 64 bits": packed(format=10**300),
     "a negative budget": packed(max_sensors=-1),
     "a budget of true": packed(max_sensors=True),
 }
@@ -177,6 +186,32 @@ NEWER = {
 def test_what_a_newer_program_wrote_stops_an_older_one(data: bytes) -> None:
     with pytest.raises(IncompatibleError, match="upgrade this worker"):
         Definitions.from_bytes(data)
+
+
+@dataclass(frozen=True)
+class Overflows:
+    """A model whose numbers become too large only when they are reckoned with."""
+
+    power: float = 1.0
+
+    @property
+    def params(self) -> NDArray[np.float64]:
+        return np.array([10.0**self.power])
+
+
+def test_an_option_that_overflows_when_a_plan_is_made_of_it_goes_to_quarantine() -> None:
+    registry: Registry[Any] = Registry("model", {"power": f"{__name__}:Overflows"})
+    data = one_class(models=[{"name": "power", "options": {"power": 400.0}}])
+
+    with pytest.raises(QuarantineError, match="definitions"):
+        plan_from(data, registry)
+
+
+def test_an_option_that_no_component_can_hold_is_refused_however_it_is_written() -> None:
+    digits = one_class(models=[{"name": "ewma_z", "options": {"warm_up": "1" + "0" * 400}}])
+
+    with pytest.raises(IncompatibleError, match="warm_up: should fit into 64 bits"):
+        plan_from(digits, MODELS)
 
 
 @examples(100)

@@ -303,6 +303,38 @@ def test_stamps_ascend_in_a_run_as_from_record_to_record(leads_ms: list[int | No
     assert found_of(owned.fold, outcome.effects, []) == one_by_one(plan, records)
 
 
+@pytest.mark.parametrize("lead_ms", [1_000, 2_000, 240_000])
+def test_readings_without_a_time_are_no_duplicates_when_another_clock_is_ahead(lead_ms: int) -> None:
+    # Three untimed readings of one millisecond, once: two of them were counted as duplicates of the first.
+    ahead = foreign(0, line(HERE[0], 1, START_MS + lead_ms))
+    records = [ahead, *(foreign(at, line(HERE[0], at)) for at in range(1, 12))]
+    owned = owned_of(PLAN)
+
+    owned.fold_all(records)
+
+    assert owned.fold.state.counts[Verdict.DUPLICATE] == 0
+    ring = owned.fold.state.sensors["ring"][0]
+    assert ring[:12].tolist() == [*range(START_US, START_US + 11), START_US + lead_ms * 1_000]
+
+
+@examples(40)
+@given(leads_us=st.lists(st.sampled_from([None, None, None, 0, 2, 999_999, 1_000_000, 5_000_000]), max_size=40))
+def test_untimed_readings_are_stamped_alike_however_they_are_cut_into_records(leads_us: list[int | None]) -> None:
+    rows = [
+        {"sensor": HERE[0], "value": at} | ({} if lead_us is None else {"ts": START_US + lead_us})
+        for at, lead_us in enumerate(leads_us)
+    ]
+    whole, apart = PartitionFold(PLAN, PARTITIONS), PartitionFold(PLAN, PARTITIONS)
+
+    whole.fold(foreign(0, json.dumps(rows).encode()))
+    for at, row in enumerate(rows):
+        apart.fold(foreign(at, json.dumps(row).encode()))
+
+    assert whole.state.counts.tolist() == apart.state.counts.tolist()
+    if rows:
+        assert whole.state.row(0)["sensors"].tobytes() == apart.state.row(0)["sensors"].tobytes()
+
+
 def test_of_a_record_that_is_bad_twice_the_name_is_told() -> None:
     both = json.dumps([{"sensor": ELSEWHERE, "value": 1}, {"sensor": "a//x", "value": 1}]).encode()
     (bad,) = owned_of(PLAN).fold_all([foreign(0, both)]).set_aside

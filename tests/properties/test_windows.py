@@ -391,10 +391,10 @@ def test_refused_and_bad_readings_wherever_their_time_is_cost_a_window_nothing(
     found, plain, moved_us = fold_log(plan, []), Plainly(plan, staleness_us), 0
     # What a gateway kept all comes at once.
     arrivals_us = [at_us if catching_up else row.ts_us for row in rows]
-    log = [Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)]
-    for record, row in zip(records_of(log), rows, strict=True):
+    log = with_ticks([Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)])
+    for record, batch in zip(records_of(log), log, strict=True):
         found.fold.fold(record)
-        if plain.see(row):
+        if any(plain.see(row) for row in batch.rows):
             moved_us = int(found.fold.state.sensors["last_now_us"][0])
     found.fold.fold(record_of(len(log), Batch(found.fold.state.now_us + idle_us), tick=True))
 

@@ -187,3 +187,22 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, wrong: str)
 @pytest.mark.parametrize("name", ["MILLSTREAM__MQTT__PORT", "MILLSTREAM__MQTT", "MILLSTREAM__MQTT__PASSWORT"])
 def test_a_secret_in_the_environment_is_not_repeated(tmp_path: Path, name: str) -> None:
     assert SECRET not in "\n".join(report(tmp_path, ROUTE, {name: SECRET}))
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, '"1' + "0" * 400 + '"', str(2**63)])
+def test_a_number_that_a_model_cannot_hold_is_a_mistake_and_not_a_crash(tmp_path: Path, number: str) -> None:
+    file = tmp_path / "plant.toml"
+    text = f'[[class]]\nname = "a"\nmatch = ["**"]\n[[class.models]]\nname = "ewma_z"\noptions.warm_up = {number}\n'
+    file.write_text(ROUTE + text, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file, {}, {"model": Registry("model", MODELS)})
+
+    assert caught.value.problems == [
+        f"{file}:8: class.1.models.1.options: model ewma_z: warm_up: should fit into 64 bits"
+    ]
+
+
+def test_a_number_of_thousands_of_digits_is_a_mistake_and_not_a_crash(tmp_path: Path) -> None:
+    (line,) = report(tmp_path, ROUTE + "[plant]\nmax_sensors = 1" + "0" * 5_000 + "\n")
+
+    assert line.startswith(" not valid TOML: Exceeds the limit")

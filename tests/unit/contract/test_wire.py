@@ -12,6 +12,8 @@ from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Readings, Words
 from ingest.contract.wire import (
     ARROW,
+    MAX_INFLATED_BYTES,
+    MAX_ROWS,
     SCHEMA,
     Envelope,
     Kind,
@@ -253,3 +255,43 @@ def test_every_header_is_needed(name: str) -> None:
 
 def test_headers_of_others_do_not_disturb() -> None:
     assert envelope_of([("traceparent", b"00-x"), ("nothing", None), *GOOD.items()]).source == "gateway-1"
+
+
+# --- bombs ----------------------------------------------------------------------------------------------------------
+
+
+def rows(count: int, **columns: Any) -> pa.RecordBatch:
+    """So many readings that compress to almost nothing."""
+    none = pa.DictionaryArray.from_arrays(pa.nulls(count, pa.int32()), pa.array([""], pa.utf8()))
+    first = pa.array(np.zeros(count, np.int32))
+    return batch(
+        sensor=pa.DictionaryArray.from_arrays(first, pa.array(["a/b"])),
+        ts=pa.array(np.full(count, NOW_US), pa.timestamp("us", tz="UTC")),
+        value=pa.array(np.ones(count)),
+        quality=pa.array(np.zeros(count, np.uint8)),
+        flags=pa.array(np.zeros(count, np.uint8)),
+        **{"text": none, "code": none, **columns},
+    )
+
+
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_ten_million_readings_in_a_record_of_kilobytes_are_refused(compression: str | None) -> None:
+    assert len(decode_readings(stream(rows(MAX_ROWS), compression=compression))) == MAX_ROWS
+    assert "at most 262,144" in refused(stream(rows(MAX_ROWS + 1), compression=compression))
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("column", ["sensor", "text", "code"])
+def test_what_would_inflate_to_gigabytes_is_refused_before_it_does(column: str, compression: str) -> None:
+    bomb = stream(batch(**{column: words([0, 0], ["x" * (MAX_INFLATED_BYTES + 1)])}), compression=compression)
+    before = pa.default_memory_pool().bytes_allocated(), pa.default_memory_pool().max_memory()
+    assert "when inflated" in refused(bomb)
+    assert (pa.default_memory_pool().bytes_allocated(), pa.default_memory_pool().max_memory()) == before
+
+
+@pytest.mark.parametrize("column", ["text", "code"])
+def test_a_text_of_megabytes_stays_in_no_state(column: str) -> None:
+    assert "over 4,096 characters" in refused(stream(batch(**{column: words([0, 1], ["RUN", "x" * 4_097])})))
+    longest = decode_readings(stream(batch(**{column: words([0, 1], ["RUN", "ä" * 4_096])})))
+    found = getattr(longest, column)
+    assert found.decode() == ["RUN", "ä" * 4_096]

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from ingest.contract.log_writer import Outgoing
 from ingest.contract.readings import Readings, Words
-from ingest.contract.wire import ARROW, Envelope, Kind, decode_readings, encode_readings, envelope_of
+from ingest.contract.wire import (
+    ARROW,
+    MAX_INFLATED_BYTES,
+    MAX_ROWS,
+    Envelope,
+    Kind,
+    decode_readings,
+    encode_readings,
+    envelope_of,
+)
 from ingest.records import join_readings, readings_records
 
 NOW_US = 1_700_000_000_123_456
@@ -85,3 +94,28 @@ def test_records_are_split_until_they_fit_and_numbered_in_order(rows: list[Row],
 
 def test_what_fits_is_one_record() -> None:
     assert len(readings_records(table([("a", None, None, 0, 0)] * 1_000), ENVELOPE, 900_000)) == 1
+
+
+def test_of_readings_that_compress_to_nothing_no_record_has_more_than_its_reader_takes() -> None:
+    count = MAX_ROWS + 1
+    same = Words(np.zeros(count, np.int32), ["a/b"])
+    nothing = np.zeros(count, np.uint8)
+    readings = Readings(same, np.full(count, NOW_US), np.ones(count), nothing, nothing)
+
+    records = readings_records(readings, ENVELOPE, 16_777_216)
+
+    assert [len(decode_readings(value_of(one))) for one in records] == [count // 2, count - count // 2]
+
+
+def test_of_long_texts_that_compress_to_nothing_no_record_has_more_than_its_reader_takes() -> None:
+    texts = ["x" * 4_000 + str(at) for at in range(MAX_INFLATED_BYTES // 4_000 + 100)]
+    count = len(texts)
+    same = Words(np.zeros(count, np.int32), ["a/b"])
+    nothing = np.zeros(count, np.uint8)
+    numbered = Words(np.arange(count, dtype=np.int32), texts)
+    readings = Readings(same, np.full(count, NOW_US), np.ones(count), nothing, nothing, numbered)
+
+    records = readings_records(readings, ENVELOPE, 16_777_216)
+
+    assert sum(len(decode_readings(value_of(one))) for one in records) == count
+    assert len(records) == 2

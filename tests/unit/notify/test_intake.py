@@ -59,6 +59,19 @@ def test_a_lower_generation_is_dropped_per_partition_of_the_readings(taking: Tak
     assert taken.remarks[0] == (Drop.OLD_GENERATION, 0, 1, "generation 4, 5 was heard of this partition")
 
 
+def test_what_waits_in_another_partition_of_the_topic_is_no_late_word(taking: Taking) -> None:
+    """After a rebalance, alerts of one partition once made those that waited in the others be dropped."""
+    first, second = Topic(0), Topic(1)
+    first.add("new", generation=6)
+    second.add("waits", generation=5)
+    second.add("follows", generation=6)
+    second.add("late", generation=5)
+
+    assert taking.intake.take(first.records, NOW_US).dropped == {}
+    assert taking.intake.take(second.records, NOW_US).dropped == {Drop.OLD_GENERATION: 1}
+    assert [alert for alert, _ in taking.all()] == ["new", "waits", "follows"]
+
+
 def test_generations_are_remembered_over_a_restart(taking: Taking) -> None:
     topic = Topic()
     taking.intake.take([topic.add("a", generation=5)], NOW_US)

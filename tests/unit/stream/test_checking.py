@@ -69,10 +69,11 @@ def a_state() -> Frozen:
     now_us, end = log[-1].arrival_us, fold.state.next_offset
     hot = tuple(Row("a/1/temperature", now_us + at * S_US, 50.0) for at in range(5))
     rows = (*hot, Row("b/1/mode", now_us, text="run"), Row("b/2/temperature", now_us, 1.0))
+    many = tuple(Row("b/2/temperature", now_us + 5_000 * at, at * 7 % 101) for at in range(1, 1_500))
     # One that comes after its pane was over.
     late = (Row("b/2/temperature", now_us + 70 * S_US, 1.0), Row("b/2/temperature", now_us + 1, 1.0))
-    batches = [Batch(now_us, rows), Batch(now_us + 70 * S_US, late)]
-    for record in [*records_of(batches, end), command(end + 2, Retire("a/1/running"), now_us)]:
+    batches = [Batch(now_us, rows), Batch(now_us + 8 * S_US, many), Batch(now_us + 70 * S_US, late)]
+    for record in [*records_of(batches, end), command(end + 3, Retire("a/1/running"), now_us)]:
         fold.fold(record)
     fold.state.over.add(Episode(-3.0, now_us, now_us + 1, "id", "a/1/t", "hot", "critical"), now_us)
     return fold.state.freeze()

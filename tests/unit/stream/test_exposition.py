@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from itertools import groupby
 
 import pytest
@@ -17,11 +18,16 @@ from ingest.contract.classes import Kind
 from ingest.contract.errors import QuarantineError
 from ingest.contract.readings import Quality
 from ingest.contract.sensors import check_path
+from ingest.contract.tags import Tag
 from stream.exposition import SensorPage, escape
+from stream.fold.definitions import Definitions
 from stream.fold.partition import PartitionFold
+from stream.fold.plan import make_plan
 from tests.servers.prometheus import promtool_check_metrics
 from tests.servers.require import require
 from tests.unit.stream.logs import (
+    FUTURE_US,
+    MODELS,
     PLANT,
     S_US,
     SENSORS,
@@ -340,3 +346,34 @@ def test_levels_are_labels_and_a_deeper_path_keeps_all_its_names() -> None:
     assert labels["s/l/t"] == {"site": "s", "line": "l", "machine": None, "quantity": "t"}
     assert labels["s/l/m/x/y/t"] == {"site": "s", "line": "l", "machine": "m/x/y", "quantity": "t"}
     assert page(found, levels=[]).count('_value{sensor="t"} 1.0') == 1
+
+
+# --- many tags, many partitions -----------------------------------------------------------------------------------
+
+
+def test_tags_with_ranges_of_their_own_are_looked_at_as_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each makes a class; what thousands of them show was worked out by series, window, partition and render.
+    paths = [f"a/{at}" for at in range(50)]
+    tags = {path: Tag(path, "", "", -100.0 - at, 100.0, "") for at, path in enumerate(paths)}
+    plan = make_plan(Definitions((EVERYTHING_ELSE,), 1_000, FUTURE_US, tags), MODELS)
+    rows = tuple(Row(path, START_US, 1.0) for path in paths)
+    of_tags = fold_log(plan, [Batch(START_US, rows)]).fold
+    plain = fold_log(plan_of(EVERYTHING_ELSE), [Batch(START_US, rows)]).fold
+    rendered = SensorPage(LEVELS)
+
+    assert len(plan.classes.classes) > 50
+    assert rendered.render([of_tags]).decode() == page(plain)
+    monkeypatch.setattr(type(plan.classes), "__len__", lambda _: pytest.fail("it is known from the last page"))
+    assert rendered.render([of_tags, of_tags])
+
+
+def test_a_partition_is_done_when_the_next_is_asked_for() -> None:
+    # All were locked for the whole page: the folds stood still for seconds.
+    folds = [fold_of([EVERYTHING_ELSE], Row(path, START_US, 1.0)) for path in ("a/1/t", "b/1/t")]
+
+    def one_by_one() -> Iterator[PartitionFold]:
+        for fold in folds:
+            yield fold
+            fold.state.slots.rename(0, "changed/since/then")
+
+    assert values(SensorPage(LEVELS).render(one_by_one()).decode(), "value").keys() == {"a/1/t", "b/1/t"}
