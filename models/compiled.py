@@ -122,58 +122,11 @@ def _timed(band: Callable[..., tuple[float, float]], compiled: Callable[..., tup
     return kernel(FunctionType(code, names, "timed"))
 
 
-def _run_timed(
-    state: NDArray[Any],
-    slot: NDArray[np.int32],
-    ts_us: NDArray[np.int64],
-    value: NDArray[np.float64],
-    verdict: NDArray[np.uint8],
-    class_of: NDArray[np.int32],
-    uses: NDArray[np.bool_],
-    params: NDArray[np.float64],
-    number: int,
-    score: NDArray[np.float64],
-    scored_by: NDArray[np.int16],
-    expected: NDArray[np.float64],
-) -> None:
-    """As `_run`, for a band that depends on the time."""
-    for i in range(slot.size):
-        if verdict[i] != ORDERLY:
-            continue
-        which = class_of[slot[i]]
-        if not uses[which]:
-            continue
-        row = state[slot[i]]
-        low, high = band(row, ts_us[i], params[which])  # type: ignore[name-defined]  # noqa: F821
-        found = step(row, ts_us[i], value[i], params[which])  # type: ignore[name-defined]  # noqa: F821
-        if found > score[i]:
-            score[i] = found
-            scored_by[i] = number
-            expected[i, 0] = low
-            expected[i, 1] = high
-
-
-def _at_any_time(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
-    found: tuple[float, float] = band(row, params)  # type: ignore[name-defined]  # noqa: F821
-    return found
-
-
-def _timed(band: Callable[..., tuple[float, float]], compiled: Callable[..., tuple[float, float]]) -> Any:
-    """The band as a function of (row, ts_us, params)."""
-    if band.__code__.co_argcount == 3:
-        return compiled
-    # As with the loop: a copy for each model's file.
-    code = _at_any_time.__code__.replace(co_filename=band.__code__.co_filename, co_qualname=f"{band.__module__}.timed")
-    names = {"band": compiled, "__name__": band.__module__, "__builtins__": __builtins__}
-    return kernel(FunctionType(code, names, "timed"))
-
-
 def bank(
     step: Callable[..., float], band: Callable[..., tuple[float, float]]
 ) -> tuple[Callable[..., float], Callable[..., tuple[float, float]], Callable[..., None]]:
     """(compiled step, compiled band, their loop over a batch) of a model.
 
-    band: of (row, params), or of (row, ts_us, params) where what is expected depends on the time of the next reading.
     band: of (row, params), or of (row, ts_us, params) where what is expected depends on the time of the next reading.
     The loop takes: state, shape (slots,); slot, ts_us, value, verdict, shape (rows,); class_of, shape (slots,);
     uses, shape (classes,); params, shape (classes, parameters); the model's number; and raises score and scored_by,
@@ -182,8 +135,7 @@ def bank(
     compiled, compiled_band = kernel(step), kernel(band)
     # A copy of the loop with `step` as a global: a closure would never be found in the cache again, and the copy
     # belongs to the model's file, so each model has an entry of its own.
-    loop = _run if band.__code__.co_argcount == 2 else _run_timed
-    code = loop.__code__.replace(co_filename=step.__code__.co_filename, co_qualname=f"{step.__module__}.run")
+    code = _run.__code__.replace(co_filename=step.__code__.co_filename, co_qualname=f"{step.__module__}.run")
     names = {
         "step": compiled,
         "band": _timed(band, compiled_band),
