@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +100,8 @@ def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, fl
     """What was expected: a value rule's own limit, else the band of the model that set the score."""
     if rule.signal == "value":
         return rule.below, rule.above
-    return (low, high) if isfinite(low) and isfinite(high) else None
+    known = not isnan(low) and not isnan(high) and (isfinite(low) or isfinite(high))
+    return (low if isfinite(low) else None, high if isfinite(high) else None) if known else None
 
 
 class PartitionFold:
