@@ -58,8 +58,9 @@ def alert_record(
 ) -> Outgoing:
     """key: the alert's id. value: JSON. Headers: schema, content-type, kind, group, partition, generation, offset.
 
-    partition and offset are those of the readings record that caused it, generation its owner's fence: it never goes
-    back for a partition and fits into 64 bits; times are µs UTC in event time.
+    partition and offset are those of the readings record that caused it (of foreign records folded at once, the last of
+    them), generation its owner's fence: it never goes back for a partition and fits into 64 bits; times are µs UTC in
+    event time.
     """
     value: dict[str, Any] = {
         "id": transition.id,

@@ -1,7 +1,7 @@
 """What follows from the log, to Kafka: alerts, late readings, digests, and records that cannot be read.
 
 Guarantee: `publish` returns when all of it is on all in-sync replicas. Each carries the fence of its partition's
-owner and the offset of the record that caused it.
+owner and the offset of the record that caused it, or the last of those that were folded at once.
 """
 
 from __future__ import annotations
