@@ -196,10 +196,10 @@ def of_steps(seen: list[tuple[int, float]], held: list[tuple[int, int, float]], 
     if not held:
         now = bool(seen) and at_once
         return Expected(len(seen), 0.0, max(seen)[1] if now else math.nan, 0.0 if now else math.nan, *sides)
-    begins, stops, levels = (
-        np.array(column) / unit for column, unit in zip(zip(*held, strict=True), (1e6, 1e6, 1.0), strict=True)
-    )
-    weights = stops - begins
+    begins_us, stops_us, levels = (np.array(column) for column in zip(*held, strict=True))
+    begins, stops = begins_us / 1e6, stops_us / 1e6
+    # From whole µs: the difference of two large times would be wrong in its few digits.
+    weights = (stops_us - begins_us) / 1e6
     mean, middle = np.average(levels, weights=weights), np.average((begins + stops) / 2, weights=weights)
     t_m2 = (((stops - middle) ** 3 - (begins - middle) ** 3) / 3).sum()
     co = ((levels - mean) * ((stops - middle) ** 2 - (begins - middle) ** 2) / 2).sum()
@@ -388,17 +388,19 @@ def test_refused_and_bad_readings_wherever_their_time_is_cost_a_window_nothing(
         rows.append(Row("a/t", ts_us, math.nan if "NaN" in kind else value, None, quality))
     one = ON_CHANGE if on_change else PERIODIC
     plan = plan_of(one.model_copy(update={"staleness": staleness_us, "windows": list(windows_us)}))
-    found, plain, moved_us = fold_log(plan, []), Plainly(plan, staleness_us), 0
+    found, plain = fold_log(plan, []), Plainly(plan, staleness_us)
     # What a gateway kept all comes at once.
     arrivals_us = [at_us if catching_up else row.ts_us for row in rows]
     log = with_ticks([Batch(at, (row,)) for at, row in zip(arrivals_us, rows, strict=True)])
     for record, batch in zip(records_of(log), log, strict=True):
         found.fold.fold(record)
-        if any(plain.see(row) for row in batch.rows):
-            moved_us = int(found.fold.state.sensors["last_now_us"][0])
+        for row in batch.rows:
+            plain.see(row)
     found.fold.fold(record_of(len(log), Batch(found.fold.state.now_us + idle_us), tick=True))
 
-    now_us = plain.last_us + max(0, found.fold.state.now_us - moved_us)
+    # When the sensor was last heard goes with the clock, when that is put right.
+    heard_us = int(found.fold.state.sensors["last_now_us"][0])
+    now_us = plain.last_us + max(0, found.fold.state.now_us - heard_us)
     if not on_change:
         now_us = max(plain.last_us, now_us - int(plan.levels[0, 0]))
     for window_us in windows_us if plain.last_us else ():
