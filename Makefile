@@ -8,7 +8,7 @@ OLDEST_PYTHON := 3.11
 KAFKA_PORT ?= 9092
 # Most tests of real servers wait; a file's tests stay together, as they share what takes long to start. In the order
 # of their folders: those that wait long come first, and the short ones fill the end.
-JOBS ?= 4
+JOBS ?= 3
 PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

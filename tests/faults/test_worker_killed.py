@@ -19,7 +19,7 @@ from tests.servers.waiting import wait_until
 
 # Each death has to be noticed by the group.
 SESSION_S = 1.0
-KILLS = int(os.environ.get("MILLSTREAM_KILLS", "8"))
+KILLS = int(os.environ.get("MILLSTREAM_KILLS", "5"))
 # How often a failpoint is passed at the most before it kills: some while restoring, some later, some never.
 POINTS = {
     "folded": 200,

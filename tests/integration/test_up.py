@@ -18,7 +18,7 @@ def test_up_shows_rates_and_alerts_and_draws_the_balance(tmp_path: Path) -> None
     report = tmp_path / "report.json"
     command = [
         *(sys.executable, "-m", "deploy", "up", "--sensors", "60", "--fault-every", "5s"),
-        *("--duration", "12s", "--report", str(report)),
+        *("--duration", "20s", "--report", str(report)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

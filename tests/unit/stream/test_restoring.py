@@ -50,8 +50,9 @@ async def snapshot_of(rig: Rig, partition: int) -> None:
 
 async def until_it_ends(rig: Rig) -> None:
     """Rounds until the worker ends with an error, which is raised."""
-    for _ in range(50):
+    while True:
         await rig.consumer.deliver({})
+        await asyncio.sleep(0.001)
 
 
 async def again(rig: Rig, *partitions: int) -> None:
