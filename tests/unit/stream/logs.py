@@ -41,7 +41,9 @@ MODELS: Registry[Model] = Registry("model", models.TABLE)
 def examples(most: int) -> settings:
     """So many examples, however slow the machine; MILLSTREAM_EXAMPLES is a factor, 0.4 unless it is set."""
     share = float(os.environ.get("MILLSTREAM_EXAMPLES", "0.4"))
-    return settings(max_examples=max(5, round(most * share)), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    return settings(
+        max_examples=max(5, round(most * share)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 class Row(NamedTuple):
