@@ -38,12 +38,13 @@ FUTURE_US = 300 * S_US
 MODELS: Registry[Model] = Registry("model", models.TABLE)
 
 
+_ANY_PACE = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+
 def examples(most: int) -> settings:
     """So many examples, however slow the machine; MILLSTREAM_EXAMPLES is a factor, 0.4 unless it is set."""
     share = float(os.environ.get("MILLSTREAM_EXAMPLES", "0.4"))
-    return settings(
-        max_examples=max(5, round(most * share)), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    return settings(max_examples=max(5, round(most * share)), deadline=None, suppress_health_check=_ANY_PACE)
 
 
 class Row(NamedTuple):
