@@ -101,7 +101,7 @@ def counted(topic: Topic, site: str = "bremen", **change: Any) -> None:
         ({"severity": "unheard of"}, {"all", "line-07"}),
         ({"count": 0}, set()),
     ],
-    ids=str,
+    ids=["critical", "warning", "unheard of", "none"],
 )
 def test_what_is_only_counted_is_told_to_whomever_it_may_concern(
     taking: Taking, change: dict[str, Any], told: set[str]
