@@ -155,15 +155,15 @@ async def test_a_node_that_missed_something_is_asked_once_and_its_answer_mends_i
         assert edge.births["gap"] == 2
         edge.data("gap", 3)
 
-        # A death of another session is old news; one of this session ends it, until the birth that is asked for.
-        edge.answering.add("session")
-        edge.born("session", 1)
-        edge.died("session", 0)
-        edge.data("session")
-        edge.died("session", 1)
-        edge.data("session")
+        # A death with another bdSeq is old news; one with this bdSeq ends the node, until the birth that is asked for.
+        edge.answering.add("death")
+        edge.born("death", 1)
+        edge.died("death", 0)
+        edge.data("death")
+        edge.died("death", 1)
+        edge.data("death")
         settle(site, edge, commands=3)
-        edge.data("session")
+        edge.data("death")
 
         # An alias that no birth told.
         edge.born("alias")
@@ -183,16 +183,16 @@ async def test_a_node_that_missed_something_is_asked_once_and_its_answer_mends_i
         edge.data("broken", 2)
         settle(site, edge, commands=4)
 
-        assert [edge.asked(node) for node in ("unborn", "gap", "session", "alias")] == [1, 1, 1, 1]
+        assert [edge.asked(node) for node in ("unborn", "gap", "death", "alias")] == [1, 1, 1, 1]
         assert site.quarantined() == {"no_birth": 102, "syntax": 4}
         assert site.plant.gateway_metric("messages_dropped_total", reason="outdated") == 1
         assert site.plant.gateway_metric("requests_total", sent="true") == 4
     found = await values_in_log(site)
     assert found["unborn"] == read(BORN, 100, 101, 102, 103, 104)
     assert found["gap"] == read(BORN, 0, 1, 2, BORN, 3, 4, 5)
-    alive = [one for one in found["session"] if one[1] == Quality.GOOD]
-    assert (alive, len(found["session"])) == (read(BORN, 0, BORN, 2), 5)
-    assert found["session"][2][1] == Quality.BAD
+    alive = [one for one in found["death"] if one[1] == Quality.GOOD]
+    assert (alive, len(found["death"])) == (read(BORN, 0, BORN, 2), 5)
+    assert found["death"][2][1] == Quality.BAD
     assert found["alias"] == read(BORN, 1)
     assert found["broken"] == read(BORN, 0, 1)
 
