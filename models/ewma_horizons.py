@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.compiled import bank
 from models.recurring import RECURRING, give_way
+from models.resolution import see_move
 
 _HORIZONS = 3
 _USUAL_SIGMAS = 3.0
@@ -59,9 +60,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
             deviation = min(max(deviation, -usual), usual)
         mean[k] += alpha * deviation
         variance[k] = (1.0 - alpha) * (variance[k] + alpha * deviation * deviation)
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     row["seen"] += 1
     return give_way(row, min(score, 1e9))

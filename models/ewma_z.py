@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.resolution import see_move
 
 _USUAL_SIGMAS = 3.0
 
@@ -35,9 +36,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["last"] = value
         row["seen"] = 1
         return 0.0
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     deviation = value - row["mean"]
     # A quantised sensor at rest has no variance; its smallest step seen is the least that can mean anything. Until

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.compiled import bank
 from models.recurring import RECURRING, give_way
+from models.resolution import see_move
 
 _USUAL_SIGMAS = 3.0
 _LARGEST_SIGMAS = 4.0  # what one reading adds at most
@@ -84,9 +85,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     row["covariance"] += gain * (deviation * row["before"] - row["covariance"])
     row["noise"] += gain * (surprise * surprise - row["noise"])
     row["before"] = deviation
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     # A level that lasts is the usual one now.
     row["seen"] = 0 if row["outside"] >= patience else row["seen"] + 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.compiled import bank
 from models.recurring import RECURRING, give_way
+from models.resolution import see_move
 
 _US_PER_S = 1e6
 _USUAL_SIGMAS = 3.0
@@ -63,8 +64,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         score = rate / (boundary_sigmas * sigma)
         usual = min(rate, _USUAL_SIGMAS * sigma)
     row["square"] += gain * (usual * usual - row["square"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, move)
     step = max(_INTERVAL_STEP, 0.5 / row["seen"])
     if passed_s > row["interval_s"]:
         row["interval_s"] *= 1.0 + step

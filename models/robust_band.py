@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
+from models.resolution import see_move
 
 _SIGMAS_PER_HALF = 1.4826  # for normal noise
 _NORMAL_RATIO, _EXPONENTIAL_RATIO = 1.705, 2.0
@@ -57,9 +58,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["last"] = value
         row["seen"] = 1
         return 0.0
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     deviation = value - row["median"]
     distance = abs(deviation)

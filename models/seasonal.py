@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
+from models.resolution import see_move
 
 _US_PER_S = 1e6
 _US_PER_MINUTE = 60_000_000
@@ -138,9 +139,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
             # What is far out teaches only as much as the rim of the usual.
             residual = min(max(residual, -_USUAL_SIGMAS * sigma), _USUAL_SIGMAS * sigma)
             value = expected + residual
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     if score <= 1.0:
         row["outside"] = 0

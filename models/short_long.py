@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
 from models.recurring import RECURRING, give_way
+from models.resolution import see_move
 
 _USUAL_SIGMAS = 3.0
 _FARTHEST = 2.0  # one reading moves the short mean so many boundaries away at most
@@ -75,9 +76,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     row["short"] = row["long"] + distance
     row["long"] += gain * usual
     row["variance"] = (1.0 - gain) * (row["variance"] + gain * usual * usual)
-    move = abs(value - row["last"])
-    if move > 0.0 and (row["resolution"] == 0.0 or move < row["resolution"]):
-        row["resolution"] = move
+    see_move(row, abs(value - row["last"]))
     row["last"] = value
     # What is outside more often than not is the usual now.
     row["seen"] = 0 if lost else row["seen"] + 1
