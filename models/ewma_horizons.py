@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.options import at_least_2, positive
 from models.recurring import RECURRING, give_way
 from models.resolution import see_move
 
@@ -110,10 +111,8 @@ class EwmaHorizons:
     def __post_init__(self) -> None:
         if not all(0.0 < alpha < 1.0 for alpha in self.alphas):
             raise ValueError("alphas must be between 0 and 1, both excluded")
-        if not self.boundary_sigmas > 0.0:
-            raise ValueError("boundary_sigmas must be positive")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
+        positive(boundary_sigmas=self.boundary_sigmas)
+        at_least_2(warm_up=self.warm_up)
 
     @property
     def params(self) -> NDArray[np.float64]:

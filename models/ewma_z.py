@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.options import at_least_2, positive, weight
 from models.resolution import see_move
 
 _USUAL_SIGMAS = 3.0
@@ -91,12 +92,9 @@ class EwmaZ:
     run: ClassVar[Any] = staticmethod(_RUN)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha < 1.0:
-            raise ValueError("alpha must be between 0 and 1, both excluded")
-        if not self.boundary_sigmas > 0.0:
-            raise ValueError("boundary_sigmas must be positive")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
+        weight(alpha=self.alpha)
+        positive(boundary_sigmas=self.boundary_sigmas)
+        at_least_2(warm_up=self.warm_up)
 
     @property
     def params(self) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.options import at_least_2, positive, weight
 from models.recurring import RECURRING, give_way
 from models.resolution import see_move
 
@@ -146,16 +147,11 @@ class LevelShift:
     run: ClassVar[Any] = staticmethod(_RUN)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha < 1.0:
-            raise ValueError("alpha must be between 0 and 1, both excluded")
+        weight(alpha=self.alpha)
         if not self.allowance >= 0.0:
             raise ValueError("allowance must not be negative")
-        if not self.threshold > 0.0:
-            raise ValueError("threshold must be positive")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
-        if self.patience < 2:
-            raise ValueError("patience must be at least 2 readings")
+        positive(threshold=self.threshold)
+        at_least_2(warm_up=self.warm_up, patience=self.patience)
 
     @property
     def params(self) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
+from models.options import at_least_2, positive
 from models.resolution import see_move
 
 _SIGMAS_PER_HALF = 1.4826  # for normal noise
@@ -130,12 +131,8 @@ class RobustBand:
     def __post_init__(self) -> None:
         if not 0.0 < self.rate <= 0.5:
             raise ValueError("rate must be above 0 and at most 0.5")
-        if not self.boundary_sigmas > 0.0:
-            raise ValueError("boundary_sigmas must be positive")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
-        if self.patience < 2:
-            raise ValueError("patience must be at least 2 readings")
+        positive(boundary_sigmas=self.boundary_sigmas)
+        at_least_2(warm_up=self.warm_up, patience=self.patience)
 
     @property
     def params(self) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.options import at_least_2, positive
 
 _STATE = np.dtype([("seen", np.int64), ("low", np.float64), ("high", np.float64)])
 
@@ -78,12 +79,10 @@ class RunningRange:
     run: ClassVar[Any] = staticmethod(_RUN)
 
     def __post_init__(self) -> None:
-        if not self.margin > 0.0:
-            raise ValueError("margin must be positive")
+        positive(margin=self.margin)
         if not 0.0 < self.growth <= 1.0:
             raise ValueError("growth must be above 0 and at most 1")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
+        at_least_2(warm_up=self.warm_up)
 
     @property
     def params(self) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
+from models.options import positive
 from models.resolution import see_move
 
 _US_PER_S = 1e6
@@ -212,8 +213,7 @@ class Seasonal:
     run: ClassVar[Any] = staticmethod(_RUN)
 
     def __post_init__(self) -> None:
-        if not self.boundary_sigmas > 0.0:
-            raise ValueError("boundary_sigmas must be positive")
+        positive(boundary_sigmas=self.boundary_sigmas)
         if self.days < 2:
             raise ValueError("days must be at least 2")
         if self.weeks < 1:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
+from models.options import at_least_2, positive
 from models.recurring import RECURRING, give_way
 from models.resolution import see_move
 
@@ -129,12 +130,8 @@ class ShortLong:
     def __post_init__(self) -> None:
         if not 2 <= self.short < self.long:
             raise ValueError("short must be at least 2 readings, and less than long")
-        if not self.boundary_sigmas > 0.0:
-            raise ValueError("boundary_sigmas must be positive")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 readings")
-        if self.patience < 2:
-            raise ValueError("patience must be at least 2 readings")
+        positive(boundary_sigmas=self.boundary_sigmas)
+        at_least_2(warm_up=self.warm_up, patience=self.patience)
 
     @property
     def params(self) -> NDArray[np.float64]:

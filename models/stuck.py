@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import bank
+from models.options import at_least_2
 
 _LONGEST = 0.1  # a run of `times` x 0.1 = three times the longest is odd
 _FADING = 0.001
@@ -96,8 +97,7 @@ class Stuck:
     def __post_init__(self) -> None:
         if not self.times > 1.0:
             raise ValueError("times must be more than 1")
-        if self.warm_up < 2:
-            raise ValueError("warm_up must be at least 2 runs")
+        at_least_2("runs", warm_up=self.warm_up)
 
     @property
     def params(self) -> NDArray[np.float64]:

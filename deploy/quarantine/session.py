@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deploy.console import ERR
 from deploy.quarantine.chosen import Chosen
 from deploy.quarantine.log import QuarantineLog
 from deploy.quarantine.progress import progress
 from deploy.quarantine.replaying import Replaying, chosen_entries, try_entries
 from deploy.quarantine.shown import aligned
+from deploy.writing import OnTerminal
 from ingest.contract.clock import SystemClock
 from ingest.contract.errors import ReconnectError, StopError
 from ingest.contract.log_writer import LogWriter
@@ -77,7 +77,7 @@ class Session:
     async def write(self) -> Tally:
         """Do it. Raises ReconnectError, StopError; `done` says how far it came."""
         kafka, max_record_bytes = self._settings.kafka, self._settings.gateway.max_record_bytes
-        writer = LogWriter(kafka, SOURCE, _Events(), max_record_bytes)
+        writer = LogWriter(kafka, SOURCE, OnTerminal(), max_record_bytes)
         self._replaying = Replaying(kafka, self._replayer(), writer, self._clock, max_record_bytes)
         try:
             async with self._log() as log:
@@ -106,19 +106,6 @@ class Session:
 
         memory = remembered_here(self._settings) if self._remembered else {}
         return replayer_of(self._settings, self._tags, partly=self._partly, memory=memory)
-
-
-class _Events:
-    """What the writer says, to a person who waits."""
-
-    def kafka_unreachable(self, reason: str, retry_in_s: float) -> None:
-        ERR.print(f"Kafka cannot be reached: {reason}; again in {retry_in_s:.0f} s, Ctrl-C ends it", markup=False)
-
-    def write_failed(self, topic: str, partition: int, reason: str, retry_in_s: float) -> None:
-        ERR.print(f"{topic}/{partition} was not written: {reason}; again in {retry_in_s:.0f} s", markup=False)
-
-    def write_stalled(self, topic: str, partition: int, for_s: float) -> None:
-        ERR.print(f"{topic}/{partition}: no answer for {for_s:.0f} s, still waiting; Ctrl-C ends it", markup=False)
 
 
 def _readings(count: int) -> str:

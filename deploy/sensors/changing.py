@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.console import ERR
 from deploy.sensors.known import Known, KnownSensor, NoSnapshotError
 from deploy.topics import try_topics
+from deploy.writing import OnTerminal
 from ingest.contract.clock import SystemClock
 from ingest.contract.errors import ReconnectError
 from ingest.contract.log_writer import LogWriter, Outgoing
@@ -78,7 +78,7 @@ async def _write(known: Known, steps: Sequence[Sequence[tuple[int, Command]]]) -
     except ReconnectError as error:
         raise ReconnectError(f"{','.join(kafka.bootstrap)}: {error}") from error
     topic = kafka.topics.readings
-    writer = LogWriter(kafka, _SOURCE, _Events(), known.settings.gateway.max_record_bytes)
+    writer = LogWriter(kafka, _SOURCE, OnTerminal(), known.settings.gateway.max_record_bytes)
     try:
         async with asyncio.timeout(_CONFIRM_S):
             await writer.start()
@@ -95,16 +95,3 @@ async def _write(known: Known, steps: Sequence[Sequence[tuple[int, Command]]]) -
         ) from error
     finally:
         await writer.close()
-
-
-class _Events:
-    """What the writer says, to a person who waits."""
-
-    def kafka_unreachable(self, reason: str, retry_in_s: float) -> None:
-        ERR.print(f"Kafka cannot be reached: {reason}; again in {retry_in_s:.0f} s, Ctrl-C ends it", markup=False)
-
-    def write_failed(self, topic: str, partition: int, reason: str, retry_in_s: float) -> None:
-        ERR.print(f"{topic}/{partition} was not written: {reason}; again in {retry_in_s:.0f} s", markup=False)
-
-    def write_stalled(self, topic: str, partition: int, for_s: float) -> None:
-        ERR.print(f"{topic}/{partition}: no answer for {for_s:.0f} s, still waiting; Ctrl-C ends it", markup=False)
