@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from stream.consumer import Bounds, OutOfRangeError
 from stream.effects import Description, alert_record
 from stream.fold.alerts import Phase, Transition
 from stream.fold.partition import LogRecord, PartitionFold
+from stream.fold.state import Frozen
 from stream.notes import Note, read_note
 from stream.owned import Failed, OwnedPartition
 from stream.surviving import MOST_TRIES, Survival
@@ -153,6 +155,35 @@ async def test_the_store_holds_up_no_fold(rig: Rig, monkeypatch: pytest.MonkeyPa
 
     assert rig.counted("snapshots_total", outcome="written") >= 1
     assert rig.consumer.commits[-1][0] >= 11
+
+
+async def test_a_partition_that_goes_while_it_is_copied_gets_no_snapshot(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revoke once ended what was being written, and a snapshot was begun after it."""
+    await rig.assign(0)
+    await rig.consumer.deliver({0: [reading(0, 1.0)]})
+    copying, go_on, freeze = threading.Event(), threading.Event(), OwnedPartition.freeze
+
+    def slow(self: OwnedPartition) -> Frozen:
+        copying.set()
+        go_on.wait(10)
+        return freeze(self)
+
+    monkeypatch.setattr(OwnedPartition, "freeze", slow)
+    rig.clock.at_s = 60.0
+    rig.consumer.put({})
+    while not copying.is_set():
+        await asyncio.sleep(0.001)
+    revoking = asyncio.create_task(rig.worker.revoked({0}))
+    await asyncio.sleep(0)
+    go_on.set()
+    await revoking
+    await rig.consumer.polled()
+
+    assert await rig.store.list(0) == []
+    assert rig.worker._checkpoints._writing == {}
+    assert rig.counted("snapshot_timestamp_seconds", partition="0") == 0
 
 
 async def test_drain_copes_with_partitions_that_go_meanwhile(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
