@@ -7,7 +7,7 @@ partition's clock (`clock.py`), which the log moves; nothing else knows the time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
+from stream.fold.scored import Scored
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -108,16 +109,24 @@ class PartitionFold:
     """state', effects = fold(state, record)."""
 
     def __init__(
-        self, plan: Plan, partitions: int, state: PartitionState | None = None, *, partition: int | None = None
+        self,
+        plan: Plan,
+        partitions: int,
+        state: PartitionState | None = None,
+        *,
+        partition: int | None = None,
+        watch: Callable[[Scored], None] | None = None,
     ) -> None:
         """state: of this plan; default: that of an empty log.
 
         partition: which of them this is, to find foreign readings that belong to another; None: not looked at.
+        watch: is shown what was found of the rows of each record with readings.
         """
         self.plan = plan
         """What is in force at `state.next_offset`."""
         self._partitions = partitions
         self._home = Home(partition, partitions)
+        self._watch = watch
         self.state = PartitionState(plan) if state is None else state
 
     def fold(self, record: LogRecord) -> Effects:
@@ -254,6 +263,8 @@ class PartitionFold:
         )
         heard(state, slot, verdict)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
+        if self._watch is not None:
+            self._watch(Scored(readings, slot, verdict, score, scored_by, expected))
         state.counts += np.bincount(verdict, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, reworded.nonzero()[0])
         if len(late := (verdict == LATE).nonzero()[0]):
