@@ -37,6 +37,8 @@ class PlantSettings(Section):
     """Whether alerts go out. A new plant only observes: what would have alerted is counted and can be listed."""
     armed_paths: list[str] = []
     """Parts of the plant whose alerts go out already: path patterns, `demo/assembly/line-01/**`."""
+    alerts_per_day: int = Field(20, ge=1, le=1_000_000)
+    """Alerts a day that people are asked to look at. Where a class's scores would bring more, its boundary rises."""
     expected_sensors: int = Field(1_000, ge=1, le=10_000_000)
     """For the estimates of `millstream check`."""
     max_sensors: int = Field(100_000, ge=1, le=10_000_000)

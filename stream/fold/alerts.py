@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import kernel
+from stream.fold.calibration import REFRACTORY
 from stream.fold.gate import FOLDED
 
 
@@ -37,6 +38,7 @@ EPISODE = np.dtype(
         ("since_us", np.int64),
         ("inside_us", np.int64),  # since when the signal is back inside; 0: it is not
         ("peak", np.float64),  # the highest score in it
+        ("rest", np.int64),  # a rule on scores: readings before it fires anew, unless for far worse
     ]
 )
 """State per sensor and rule."""
@@ -67,6 +69,8 @@ EVENT = np.dtype(
         ("scored_by", np.int64),
         ("low", np.float64),
         ("high", np.float64),
+        ("width", np.float64),
+        ("spent", np.float64),
     ]
 )
 
@@ -74,6 +78,10 @@ SAY = 1
 """People are told of the phase."""
 MISSED = 2
 """It fired and is over, and nobody was told."""
+
+
+_FAR_WORSE = 2.0
+_DAY_US = 86_400_000_000
 
 
 @kernel
@@ -111,7 +119,13 @@ def advance(episode: Any, rule: Any, at_us: int, outside: bool, inside: bool) ->
 def step(episode: Any, rule: Any, at_us: int, x: float, score: float, caught_up: bool) -> int:
     """Move one episode on by a signal x; what follows: 0, SAY, MISSED, or both. caught_up: people may be told."""
     before = episode["phase"]
-    changed = advance(episode, rule, at_us, x >= rule["limit"], x < rule["clear"])
+    outside = x >= rule["limit"]
+    if episode["rest"] > 0:
+        episode["rest"] -= 1
+        rested = at_us - episode["since_us"] >= _DAY_US or score >= _FAR_WORSE * episode["peak"]
+        if before == _NONE and not rested:
+            outside = False
+    changed = advance(episode, rule, at_us, outside, x < rule["clear"])
     if before == _NONE:
         if changed == _NONE:
             return 0
@@ -119,6 +133,8 @@ def step(episode: Any, rule: Any, at_us: int, x: float, score: float, caught_up:
         episode["peak"] = score
     elif score > episode["peak"]:
         episode["peak"] = score
+    if changed == _FIRING and rule["on_score"] != 0:
+        episode["rest"] = REFRACTORY
     if changed == _RESOLVED:
         follows = SAY if episode["told"] != _NONE else 0
         return follows | MISSED if before == _FIRING and episode["told"] != _FIRING else follows
@@ -148,8 +164,12 @@ def _emit(
     by: int,
     low: float,
     high: float,
+    width: float,
+    spent: float,
 ) -> int:
     event = events[n]
+    event["width"] = width
+    event["spent"] = spent
     event["low"] = low
     event["high"] = high
     event["slot"] = slot
@@ -178,10 +198,12 @@ def judge_rows(
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
+    allowance: Any,
     events: Any,
 ) -> int:
     """Hold each folded row against its class's rules; returns how many events were written.
 
+    A rule on scores that has fired is at rest for some readings: what comes and goes is one alert, not many.
     episodes: EPISODE, shape (slots, rules); rules: RULE, shape (classes, rules); events: EVENT, at least rows × rules.
     """
     n = 0
@@ -211,6 +233,8 @@ def judge_rows(
                     scored_by[i],
                     expected[i, 0],
                     expected[i, 1],
+                    allowance[i]["width"],
+                    allowance[i]["spent"],
                 )
     return n
 
@@ -270,6 +294,8 @@ def judge_open(
                     row["scored_by"],
                     row["low"],
                     row["high"],
+                    max(1.0, row["bar"]) * (1.0 + row["extra"]),
+                    row["spent"],
                 )
     return n
 
@@ -280,7 +306,8 @@ class Transition:
 
     id: the same for all transitions of an episode, and the same in every replay. at_us, since_us: event time, µs.
     model: which one set the score, or None. band: what was expected, (low, high), None
-    for no limit on that side; None where nothing was known.
+    for no limit on that side; None where nothing was known. width: what the model's own score was divided by, >= 1.
+    spent: alerts of this sensor within about a day before.
     """
 
     id: str
@@ -295,6 +322,8 @@ class Transition:
     score: float
     model: str | None
     band: tuple[float | None, float | None] | None = None
+    width: float = 1.0
+    spent: float = 0.0
 
 
 def alert_id(rule: str, revision: str, sensor: str, since_us: int) -> str:

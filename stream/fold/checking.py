@@ -19,6 +19,7 @@ from ingest.contract.class_settings import RuleSettings
 from models.compiled import kernel
 from stream.fold.alerts import Phase
 from stream.fold.backlog import KEPT, Episode
+from stream.fold.calibration import REFRACTORY
 from stream.fold.clock import Clock
 from stream.fold.gate import RING
 from stream.fold.plan import Plan
@@ -31,6 +32,7 @@ FARTHEST_US = 2**56
 _ROOM, _STRAYS, _EDGES = (SKETCH[name].shape[0] for name in ("value", "stray", "begin"))
 _SEEDS = 2**31 - 1
 _FIRING = int(Phase.FIRING)
+_LARGEST = 1e300
 # So many rows at a time that what is made of them stays in the processor's cache.
 _AT_ONCE = 2_048
 _SEVERITIES = frozenset(get_args(RuleSettings.model_fields["severity"].annotation))
@@ -56,6 +58,11 @@ def wrong_rows(
         for name in (one for one in array.dtype.names or () if one.endswith("_us")):
             if not _within(array[name], 0, FARTHEST_US):
                 return f"a time that there is not: {name}"
+    sensors = arrays["sensors"]
+    if not (_within(sensors["left"], 0, REFRACTORY) and _within(arrays["episodes"]["rest"], 0, REFRACTORY)):
+        return "a time of excitement without end"
+    if not all(_within(sensors[name], 0.0, _LARGEST) for name in ("top", "bar", "spent", "extra")):
+        return "a score that is none"
     fault = _first_fault(
         arrays["sensors"], arrays["panes"], arrays["episodes"], class_of, named, len(plan.models), plan.levels,
         plan.rule_rows,
@@ -63,7 +70,8 @@ def wrong_rows(
     return _FAULTS[fault] if fault else None
 
 
-def _within(numbers: NDArray[Any], low: int, high: int) -> bool:
+def _within(numbers: NDArray[Any], low: float, high: float) -> bool:
+    """Whether all are; NaN is not."""
     return not numbers.size or bool(numbers.min() >= low and numbers.max() <= high)
 
 

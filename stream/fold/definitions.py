@@ -43,6 +43,7 @@ class Definitions:
     forget_us: a sensor that nothing was heard of for so long loses its slot.
     backlog_us: what was on its way for longer is backlog. A minute: longer than a broker takes to change its leader,
     shorter than what people would call late.
+    alerts_per_day: the plant's budget.
     """
 
     classes: Sequence[ClassSettings]
@@ -51,6 +52,7 @@ class Definitions:
     tags: Mapping[str, Tag] = field(default_factory=dict)
     forget_us: int = 30 * DAY_US
     backlog_us: int = 60_000_000
+    alerts_per_day: int = 20
     _json: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class Definitions:
             tags or {},
             forget_us=worker.forget,
             backlog_us=worker.backlog,
+            alerts_per_day=settings.plant.alerts_per_day,
         )
 
     @property

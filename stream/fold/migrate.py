@@ -14,6 +14,7 @@ from ingest.contract.registry import Registry
 from ingest.contract.wire import DEFINITIONS, Envelope
 from models.base import Model
 from stream.fold.alerts import Transition
+from stream.fold.budget import carry_pools
 from stream.fold.carrying import carry, fresh_rows
 from stream.fold.closing import Ends
 from stream.fold.definitions import Definitions
@@ -97,7 +98,8 @@ def migrate(old: Plan, state: PartitionState, new: Plan) -> tuple[PartitionState
         old.quantiles_us, frozen.arrays, new.quantiles_us, np.where(named, class_of, -1), carried.comparable,
         carried.arrays["sensors"],
     )  # fmt: skip
-    made = PartitionState.thaw(new, replace(frozen, arrays=carried.arrays | sketches))
+    pools = {"pools": carry_pools(old.pool_names, frozen.arrays["pools"], new.pool_names)}
+    made = PartitionState.thaw(new, replace(frozen, arrays=carried.arrays | sketches | pools))
     ends, was = Ends(), frozen.arrays["class_of"]
     for row, at in carried.closed:
         ends.add(

@@ -24,6 +24,8 @@ from ingest.contract.sensors import check_path
 from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, envelope_of
 from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
 from stream.fold.backlog import Digest, Episode, backlog_rows
+from stream.fold.budget import REFRESH_US
+from stream.fold.calibration import ALLOWANCE, calibrate
 from stream.fold.commands import Applied, apply, command_of
 from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
 from stream.fold.gate import LATE, Verdict, times_of
@@ -227,6 +229,8 @@ class PartitionFold:
         """Move the clock; go on with open episodes as of the time before, of which all is known now."""
         state, before_us = self.state, self.state.now_us
         state.hear(heard_us)
+        if state.now_us // REFRESH_US != before_us // REFRESH_US:
+            state.share_budget(self.plan, self.plan.definitions.alerts_per_day / self._partitions)
         if state.now_us < before_us or state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
         phases = state.episodes[: state.slots.rows]["phase"]
@@ -262,6 +266,10 @@ class PartitionFold:
             state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, readings.value, verdict
         )
         heard(state, slot, verdict)
+        allowance = np.zeros(rows, ALLOWANCE)
+        calibrate(
+            state.sensors, state.pools, plan.pool_of, state.class_of, slot, readings.ts_us, verdict, score, allowance
+        )  # fmt: skip
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
             self._watch(Scored(readings, slot, verdict, score, scored_by, expected))
@@ -274,7 +282,7 @@ class PartitionFold:
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict,
-            backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, events,
+            backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, allowance, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects
 
@@ -375,6 +383,8 @@ class PartitionFold:
                     score=float(event["score"]),
                     model=None if by < 0 else self.plan.models[by].name,
                     band=_band(rule.settings, float(event["low"]), float(event["high"])),
+                    width=float(event["width"]),
+                    spent=float(event["spent"]),
                 )
             )
         return found

@@ -30,6 +30,7 @@ LIMITS = np.dtype(
     ]
 )
 
+_CLAIMS = {"info": 1.0, "warning": 2.0, "critical": 4.0}
 # Squares of what is folded must stay finite.
 _LARGEST = 1e100
 
@@ -62,6 +63,8 @@ class Plan:
     limits: LIMITS, shape (classes,). rules: by class. rule_rows: RULE, shape (classes, most rules of a class).
     levels: of panes, the finest first: (width in µs, first place, count), shape (levels, 3). panes: of a sensor.
     quantiles_us: windows with quantiles, by class, shape (classes, most of a class); 0 where there is none.
+    pool_names: classes as they are configured, whose sensors share a part of the budget of alerts. pool_of: by class.
+    pool_weight: of a sensor's claim to the budget, by pool, > 0.
     """
 
     classes: ClassTable
@@ -72,6 +75,9 @@ class Plan:
     levels: NDArray[np.int64]
     panes: int
     quantiles_us: NDArray[np.int64]
+    pool_names: tuple[str, ...]
+    pool_of: NDArray[np.int32]
+    pool_weight: NDArray[np.float64]
     max_sensors: int
     future_us: int
     backlog_us: int
@@ -102,6 +108,8 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
     for index, of_class in enumerate(rules):
         for at, rule in enumerate(of_class):
             rule_rows[index, at] = _rule_row(rule)
+    pool_names = tuple(dict.fromkeys(one.name for one in classes))
+    claims = {one.name: _claim(of_class) for one, of_class in zip(classes, rules, strict=True)}
     return Plan(
         classes=table,
         limits=limits,
@@ -114,12 +122,20 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         levels=levels,
         panes=int(levels[:, 2].sum()),
         quantiles_us=_quantiles_us(classes),
+        pool_names=pool_names,
+        pool_of=np.array([pool_names.index(one.name) for one in classes], np.int32),
+        pool_weight=np.array([claims[name] for name in pool_names]),
         max_sensors=definitions.max_sensors,
         future_us=definitions.future_us,
         backlog_us=definitions.backlog_us,
         definitions=definitions,
         registry=models,
     )
+
+
+def _claim(rules: Sequence[RuleSettings]) -> float:
+    """Of a sensor of a class to the budget of alerts."""
+    return max((_CLAIMS[rule.severity] for rule in rules if rule.signal == "score"), default=_CLAIMS["info"])
 
 
 def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:

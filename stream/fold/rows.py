@@ -30,6 +30,12 @@ SENSOR = np.dtype(
         ("high", np.float64),
         ("ring_at", np.int64),
         ("ring_used", np.int64),
+        ("left", np.int64),  # calibration: readings left of a time of excitement; 0: there is none
+        ("top", np.float64),  # the highest score in it
+        ("bar", np.float64),  # the boundary when it began
+        ("spent", np.float64),  # own alerts within about a day
+        ("spent_us", np.int64),  # as of when
+        ("extra", np.float64),  # by how much the sensor's own boundary is wider, as a share of it
         ("ring", np.int64, (RING,)),
     ]
 )

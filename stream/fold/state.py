@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stream.fold.alerts import EPISODE
 from stream.fold.backlog import OverAndDone
+from stream.fold.budget import POOL, refresh, wrong_pools
 from stream.fold.checking import scalars_of, wrong_rows, wrong_sketches
 from stream.fold.clock import AWAY_US, Clock
 from stream.fold.gate import Verdict
@@ -67,6 +68,8 @@ class PartitionState:
         self.banks = [np.zeros(slots, used.model.state) for used in plan.models]
         self._bank_names = [used.name for used in plan.models]
         self.sketches = Sketches(plan.quantiles_us, slots)
+        self.pools = np.zeros(len(plan.pool_names), POOL)
+        """The budget of alerts by class, see `budget.py`."""
 
     @property
     def now_us(self) -> int:
@@ -98,6 +101,14 @@ class PartitionState:
         self.episodes = _doubled(self.episodes)
         self.banks = [_doubled(rows) for rows in self.banks]
         self.sketches.grow()
+
+    def share_budget(self, plan: Plan, alerts_per_day: float) -> None:
+        """Make the budgets of alerts anew, as of now; alerts_per_day: this partition's."""
+        rows = self.slots.rows
+        named = np.fromiter((name != FREE for name in self.names), np.bool_, rows)
+        pool = plan.pool_of[self.class_of[:rows][named]]
+        sensors = np.bincount(pool, minlength=self.pools.size)
+        refresh(self.pools, sensors, plan.pool_weight, alerts_per_day, self.now_us)
 
     def clear(self, slot: int) -> None:
         """Make a row as if no sensor had ever had it."""
@@ -156,7 +167,9 @@ class PartitionState:
                 "clock": {**self.clock._asdict(), "against": list(self.clock.against or ())},
                 "over": self.over.frozen(),
             },
-            {name: array[:rows].copy() for name, array in self._arrays().items()} | self.sketches.frozen(rows),
+            {name: array[:rows].copy() for name, array in self._arrays().items()}
+            | self.sketches.frozen(rows)
+            | {"pools": self.pools.copy()},
         )
 
     @classmethod
@@ -196,8 +209,13 @@ class PartitionState:
         if len(self.slots) != sum(name != FREE for name in frozen.names):
             raise LayoutError("a sensor has two slots")
         own = self._arrays()
-        if own.keys() | self.sketches.frozen(0).keys() != found.keys():
+        if own.keys() | self.sketches.frozen(0).keys() | {"pools"} != found.keys():
             raise LayoutError(f"has arrays {sorted(found)}, not {sorted(own)}")
+        if found["pools"].dtype != POOL or found["pools"].shape != self.pools.shape:
+            raise LayoutError("budgets of other classes")
+        if wrong := wrong_pools(found["pools"]):
+            raise LayoutError(wrong)
+        self.pools = found["pools"].copy()
         for name, array in own.items():
             if found[name].dtype != array.dtype or found[name].shape != (rows, *array.shape[1:]):
                 raise LayoutError(f"{name} is {found[name].shape} of {found[name].dtype}")

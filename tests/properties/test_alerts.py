@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Quality
-from stream.fold.alerts import Phase, Transition
+from stream.fold.alerts import EPISODE, RULE, SAY, Phase, Transition, step
+from stream.fold.calibration import REFRACTORY
 from tests.unit.stream.logs import (
     HOUR_US,
     PLANT,
@@ -260,3 +262,35 @@ def test_durations_in_a_revision_do_not_depend_on_how_they_are_written() -> None
     ways = [HOT, RuleSettings.model_validate({**HOT.model_dump(), "hold": "5000ms", "resolve_after": "2s"})]
 
     assert len({plan_of(watch(rule)).rules[0][0].revision for rule in ways}) == 1
+
+
+# --- rest ---------------------------------------------------------------------------------------------------------
+
+
+def fired(scores: list[float], *, on_score: bool = True, every_us: int = S_US) -> list[int]:
+    """The readings at which a rule fires that ends with the first reading inside."""
+    episode, rule = np.zeros(1, EPISODE)[0], np.zeros(1, RULE)[0]
+    rule["used"], rule["on_score"], rule["sign"], rule["limit"], rule["clear"] = 1, on_score, 1.0, 1.0, 0.8
+    found = []
+    for at, score in enumerate(scores):
+        before = int(episode["phase"])
+        follows = step(episode, rule, START_US + at * every_us, score, score, True)
+        if follows & SAY and before == Phase.NONE:
+            found.append(at)
+    return found
+
+
+def test_a_score_that_comes_and_goes_is_one_alert_for_some_readings() -> None:
+    assert fired([2.0, 0.0] * 150) == [0, REFRACTORY + 2]
+
+
+def test_what_is_far_worse_alerts_at_once() -> None:
+    assert fired([2.0, 0.0, 3.9, 0.0, 4.0, 0.0, 7.9, 0.0]) == [0, 4]
+
+
+def test_what_comes_again_the_next_day_alerts_anew() -> None:
+    assert fired([2.0, 0.0, 2.0, 0.0], every_us=12 * HOUR_US) == [0, 2]
+
+
+def test_a_rule_on_values_is_never_at_rest() -> None:
+    assert fired([2.0, 0.0] * 3, on_score=False) == [0, 2, 4]

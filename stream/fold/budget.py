@@ -1,0 +1,179 @@
+"""The budget of alerts: how high scores of a class have to be for the plant to stay within its alerts a day.
+
+One sensor never sees enough of its own tail, so the peaks of all sensors of a class are pooled, each time of excitement
+once. Where more of them reach 1.0 than the budget allows, the class's boundary rises to where their tail says that only
+as many will; it never falls below 1.0, which is the models' own boundary: a budget is a limit, not a target.
+
+A partition has its part of the plant's budget. It is shared out to classes by their sensors and the severity of their
+rules; of what the others leave over, a class may use a half. Peaks are forgotten within days.
+
+Source: peaks over a threshold after A. Siffer, P.-A. Fouque, A. Termier, C. Largouet, "Anomaly Detection in Streams
+with Extreme Value Theory", KDD 2017; the tail of scores, which are ratios, by B. M. Hill, "A Simple General Approach to
+Inference About the Tail of a Distribution", Ann. Statist. 3, 1975.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import kernel
+
+FIRST = 0.5
+"""The lowest score that counts as excitement."""
+LEVELS = 40
+_STEP = 0.17328679513998632  # ln(2) / 4: four levels double a score
+_BOUNDARY_LEVEL = 4  # the level that begins at 1.0
+_ENOUGH = 10.0  # peaks by which a tail is known
+_USUAL_EXCESS = 0.35  # of a tail of which nothing is known: mean of ln(peak / level)
+_USUAL_WEIGHT = 2.0
+
+_DAY_US = 86_400_000_000.0
+_MEMORY_DAYS = 3.0
+_HEAD_START_DAYS = 0.25
+_LENT = 0.5  # share of what others leave over that a class may use
+REFRESH_US = 600_000_000
+"""How often the clock makes budgets anew."""
+
+POOL = np.dtype(
+    [
+        ("since_us", np.int64),  # the partition's clock when counting began
+        ("as_of_us", np.int64),  # and when it was made anew
+        ("allowed", np.float64),  # peaks that may be beyond the boundary, of those that are remembered
+        ("daily", np.float64),  # alerts a day
+        ("boundary", np.float64),  # >= 1; 0 before anything is known
+        ("spent", np.float64),  # alerts of about a day
+        ("peaks", np.float64, (LEVELS,)),  # by level; what is above the last one is in it
+    ]
+)
+"""State per class of one name."""
+
+
+@kernel
+def level_of_score(score: float) -> int:
+    """Its level, 0 to LEVELS - 1.
+
+    >>> [level_of_score(score) for score in (0.1, 0.5, 1.0, 2.0, 1e9)]
+    [0, 0, 4, 8, 39]
+    """
+    if not score > FIRST:
+        return 0
+    return min(int(math.log(score / FIRST) / _STEP + 1e-9), LEVELS - 1)
+
+
+@kernel
+def boundary_of(peaks: NDArray[np.float64], allowed: float) -> float:
+    """The score, at least 1.0, that no more than `allowed` (> 0) of such peaks are expected to reach.
+
+    >>> peaks = np.zeros(LEVELS)
+    >>> peaks[4:8] = 100.0, 50.0, 25.0, 12.5
+    >>> 1.0 == boundary_of(peaks, 200.0) < 2.0 < boundary_of(peaks, 10.0) < boundary_of(peaks, 1.0)
+    True
+    """
+    if reaching(peaks, 1.0) <= allowed:
+        return 1.0
+    tail, excess, level = 0.0, 0.0, LEVELS
+    while level > 0 and tail < max(_ENOUGH, allowed):
+        level -= 1
+        tail += peaks[level]
+    for above in range(level, LEVELS):
+        excess += peaks[above] * (above - level + 0.5) * _STEP
+    mean = (excess + _USUAL_WEIGHT * _USUAL_EXCESS) / (tail + _USUAL_WEIGHT)
+    beyond = mean * math.log(max(tail / allowed, 1.0))
+    boundary: float = max(1.0, FIRST * math.exp(level * _STEP + beyond))
+    return boundary
+
+
+@kernel
+def reaching(peaks: NDArray[np.float64], score: float) -> float:
+    """How many of these peaks reach a score; what is within one level is taken as even."""
+    exact = math.log(max(score / FIRST, 1.0)) / _STEP + 1e-9
+    level = min(int(exact), LEVELS - 1)
+    found: float = peaks[level] * (1.0 - min(exact - level, 1.0))
+    for above in range(level + 1, LEVELS):
+        found += peaks[above]
+    return found
+
+
+@kernel
+def _left(spent: float, daily: float) -> float:
+    """What remains of a budget for those who have spent more than a day's: a storm finds the boundary rising."""
+    share = daily / max(spent, daily)
+    return share * share * share
+
+
+@kernel
+def count_peak(pool: Any, peak: float, before: float) -> None:
+    """A peak of so much; before: what it was counted as already, 0.0 for a new one."""
+    level = level_of_score(peak)
+    if before > 0.0:
+        was = level_of_score(before)
+        if was == level:
+            return
+        pool["peaks"][was] = max(pool["peaks"][was] - 1.0, 0.0)
+    pool["peaks"][level] += 1.0
+    if pool["daily"] > 0.0:
+        pool["boundary"] = boundary_of(pool["peaks"], pool["allowed"] * _left(pool["spent"], pool["daily"]))
+
+
+def refresh(
+    pools: NDArray[Any], sensors: NDArray[np.int64], weight: NDArray[np.float64], alerts_per_day: float, now_us: int
+) -> None:
+    """Forget what was long ago, and share the budget out anew.
+
+    pools: POOL. sensors: how many each has. weight: of one of them, by pool, > 0. alerts_per_day: the partition's part
+    of the plant's, > 0. now_us: the partition's clock.
+    """
+    claims = sensors * weight if sensors.any() else weight
+    shares = claims / claims.sum()
+    for pool in pools:
+        if pool["boundary"] == 0.0:
+            pool["since_us"] = pool["as_of_us"] = now_us
+        days = max(0.0, (now_us - pool["as_of_us"]) / _DAY_US)
+        pool["as_of_us"] = now_us
+        pool["peaks"] *= math.exp(-days / _MEMORY_DAYS)
+        pool["spent"] *= math.exp(-days)
+        days = days_remembered(pool) + _HEAD_START_DAYS
+        pool["allowed"] = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
+    own = shares * pools["allowed"]
+    spare = np.maximum(own - [reaching(pool["peaks"], max(1.0, pool["boundary"])) for pool in pools], 0.0)
+    for pool, allowed in zip(pools, own + _LENT * (spare.sum() - spare), strict=True):
+        pool["daily"] = alerts_per_day * allowed / pool["allowed"]
+        pool["allowed"] = max(allowed, 1e-3)
+        pool["boundary"] = boundary_of(pool["peaks"], pool["allowed"] * _left(pool["spent"], pool["daily"]))
+
+
+def days_remembered(pool: Any) -> float:
+    """Of how many days the peaks are, as if none was forgotten."""
+    age_days = max(0.0, float(pool["as_of_us"] - pool["since_us"]) / _DAY_US)
+    return _MEMORY_DAYS * -math.expm1(-age_days / _MEMORY_DAYS)
+
+
+def expected_per_day(pool: Any) -> float:
+    """Alerts a day to expect of a class by what is remembered; NaN in the first hour."""
+    days = days_remembered(pool)
+    return float(reaching(pool["peaks"], max(1.0, float(pool["boundary"])))) / days if days > 1.0 / 24.0 else math.nan
+
+
+def carry_pools(names: Sequence[str], pools: NDArray[Any], new_names: Sequence[str]) -> NDArray[Any]:
+    """The pools of other definitions: classes keep theirs by name."""
+    carried = np.zeros(len(new_names), POOL)
+    for at, name in enumerate(new_names):
+        if name in names:
+            carried[at] = pools[names.index(name)]
+    return carried
+
+
+def wrong_pools(pools: NDArray[Any]) -> str | None:
+    """What is wrong with pools that come from outside, if anything is."""
+    times = np.concatenate([pools["since_us"], pools["as_of_us"]])
+    if times.size and not (times.min() >= 0 and times.max() <= 2**56):
+        return "a budget of a time that there is not"
+    numbers = np.concatenate([pools[name].ravel() for name in ("allowed", "daily", "boundary", "spent", "peaks")])
+    if not (np.isfinite(numbers) & (numbers >= 0.0)).all():
+        return "a budget that is no number"
+    return None
