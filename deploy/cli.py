@@ -132,6 +132,10 @@ def check(
         f"estimate    {need.sensors:,} sensors: at most {need.series:,} series on /metrics/sensors, "
         f"{need.state_bytes / 2**20:,.0f} MiB of worker memory ({need.bytes_per_sensor:,} bytes a sensor)"
     )
+    OUT.print(
+        f"alerts      {settings.plant.alerts_per_day:,} a day at most, on scores: where a class would bring more, its "
+        "boundary rises (plant.alerts_per_day); rules on values are not counted"
+    )
     findings = [*check_routes(settings), *check_units(settings, tags)]
     if not offline:
 

@@ -60,7 +60,7 @@ def alert_record(
 
     partition and offset are those of the readings record that caused it (of foreign records folded at once, the last of
     them), generation its owner's fence: it never goes back for a partition and fits into 64 bits; times are µs UTC in
-    event time.
+    event time. score is the model's own divided by `boundary`; recent_alerts: of this sensor, of about a day.
     """
     value: dict[str, Any] = {
         "id": transition.id,
@@ -80,6 +80,8 @@ def alert_record(
         "band": transition.band,
         "score": transition.score,
         "model": transition.model,
+        "boundary": transition.width,
+        "recent_alerts": transition.spent,
     }
     headers = _headers("alert", group, partition, generation, offset)
     return Outgoing(msgspec.json.encode(value), transition.id.encode(), headers)

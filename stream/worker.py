@@ -88,10 +88,7 @@ class Worker:
         self._reachable = False
         self._round_s = clock.monotonic_s()
         self._failure: BaseException | None = None
-        events.watch(
-            lambda: sum(len(one.fold.state.slots) for one in self._owned.values()),
-            lambda: sum(one.fold.state.nbytes() for one in self._owned.values()),
-        )
+        events.watch(lambda: [one.fold for one in self._owned.values()])
 
     # --- the consumer's owner ---------------------------------------------------------------------------------
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.contract.observe import log
+from stream.budget_told import BudgetMetrics
 from stream.fold.alerts import Transition
 from stream.fold.gate import Verdict
-from stream.fold.partition import Effects
+from stream.fold.partition import Effects, PartitionFold
 from stream.owned import Outcome
 from stream.restoring import How
 from stream.snapshot import Fault
@@ -21,6 +22,7 @@ class WorkerEvents:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._log = log("worker")
+        self._registry = registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"millstream_worker_{name}", text, labels, registry=registry)
@@ -69,10 +71,11 @@ class WorkerEvents:
         self._sensors = gauge("sensors", "Sensors in this worker's state.")
         self._bytes = gauge("state_bytes", "Memory of the state's arrays.")
 
-    def watch(self, sensors: Callable[[], float], state_bytes: Callable[[], float]) -> None:
-        """Read these when metrics are read."""
-        self._sensors.set_function(sensors)
-        self._bytes.set_function(state_bytes)
+    def watch(self, folds: Callable[[], Iterable[PartitionFold]]) -> None:
+        """Look at these when metrics are read."""
+        self._sensors.set_function(lambda: sum(len(one.state.slots) for one in folds()))
+        self._bytes.set_function(lambda: sum(one.state.nbytes() for one in folds()))
+        BudgetMetrics(self._registry, folds)
 
     def starting(self, kafka: str, topic: str, group: str) -> None:
         """The daemon begins."""

@@ -58,6 +58,8 @@ class Alert(msgspec.Struct, frozen=True):
     value: float | None = None
     score: float | None = None
     model: str | None = None
+    boundary: float | None = None
+    recent_alerts: float | None = None
     unit: str | None = None
     band: Any = None
     display_name: str | None = None
@@ -142,6 +144,8 @@ def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
         "band": alert.band,
         "score": alert.score,
         "model": alert.model,
+        "boundary": alert.boundary,
+        "recent_alerts": alert.recent_alerts,
         "rule": alert.rule,
         "severity": alert.severity,
         "phase": alert.phase,

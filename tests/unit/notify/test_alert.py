@@ -31,6 +31,8 @@ def test_the_workers_record_becomes_the_body() -> None:
             "band": None,
             "score": 1.25,
             "model": "ewma_z",
+            "boundary": 1.0,
+            "recent_alerts": 0.0,
             "rule": "anomaly",
             "severity": "warning",
             "phase": "firing",

@@ -80,6 +80,8 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
         "band": None,
         "score": 1e9,
         "model": None,
+        "boundary": 1.0,
+        "recent_alerts": 0.0,
     }
     assert dict(record.headers) == {
         "schema": b"1.0",
