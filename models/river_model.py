@@ -6,8 +6,9 @@ learned exactly what came since the beginning of the epoch before. It is made fr
 restart or when a sensor has moved, and it is then equal to the one that was there, to the bit. So it forgets as well:
 whatever a detector of river's remembers, here it is one to two epochs.
 
-A reading that scores above 1.0 is not learned, unless it is one of more than 20 in a row: a spike does not blind the
-detector, a lasting change is learned.
+A reading that scores above 2.0 is not learned, unless it is one of more than 20 in a row: a spike does not blind the
+detector, a lasting change is learned. What scores between 1.0 and 2.0 is learned, or a detector with a low threshold
+would see less and less of what is usual, and cry more and more.
 
 Source: J. Montiel et al., "River: machine learning for streaming data in Python", JMLR 22, 2021. Cost: a half-space
 forest takes about 80 µs a reading and 1.5 MB a sensor, see docs/river.md.
@@ -30,8 +31,10 @@ from models.compiled import ORDERLY
 from models.cost import Cost
 from models.river_scale import boundary_of, end_epoch, keep_highest, kept, score_of, surprise
 
+FAR = 2.0
+"""What scores more is not learned at once."""
 PATIENCE = 20
-"""So many readings in a row beyond the boundary are not learned."""
+"""So many readings in a row that are far out are not learned."""
 _MOST = 2**62
 _SWEEP = 4_096  # readings
 _STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit, CancelledError, MemoryError)
@@ -110,7 +113,7 @@ class RiverModel:
             ("seen", np.int64),  # readings
             ("chain", np.int64),  # a digest of all readings since the first
             ("same", np.int64),  # readings in a row with the value of the last
-            ("beyond", np.int64),  # readings in a row that scored above 1.0
+            ("far", np.int64),  # readings in a row that were far out
             ("restarts", np.int64),
             ("epochs", np.int64),  # those that the tail is known from, 8 at most
             ("tail", np.float64),
@@ -187,13 +190,13 @@ class RiverModel:
         if epoch:
             raw = self._detector.score(live.old, value, previous)
             found = self._judge(row, raw, seen - (epoch - 1) * self.epoch)
-            beyond = min(int(row["beyond"]) + 1, PATIENCE + 1) if found > 1.0 else 0
-            row["beyond"] = beyond
-            skipped = 0 < beyond <= PATIENCE
+            far = min(int(row["far"]) + 1, PATIENCE + 1) if found > FAR else 0
+            row["far"] = far
+            skipped = 0 < far <= PATIENCE
         if not skipped:
-            for one in (live.old, live.young):
-                if one is not None:
-                    self._detector.learn(one, value, previous)
+            if epoch:
+                self._detector.learn(live.old, value, previous)
+            self._teach_young(live, value, previous)
         place = seen % values.size
         values[place] = value
         row["skipped"][place] = skipped
@@ -233,8 +236,30 @@ class RiverModel:
         # When the young one is made is of no consequence for what it knows: not for all sensors at the same moment,
         # and late, since it takes as much memory as the old one.
         if live.young is None and at == _due(slot, self.epoch):
-            live.young = self._made(row, begin, seen, seen)
+            live.young = self._unless_it_fails(lambda: self._made(row, begin, seen, seen))
         return live
+
+    def _teach_young(self, live: _Live, value: float, previous: float) -> None:
+        young = live.young
+        if young is not None:
+            live.young = None
+            live.young = self._unless_it_fails(lambda: self._taught(young, value, previous))
+
+    def _taught(self, one: Any, value: float, previous: float) -> Any:
+        self._detector.learn(one, value, previous)
+        return one
+
+    def _unless_it_fails(self, make: Callable[[], Any]) -> Any:
+        """A young object, or None where it fails: it is made again in its turn, and what it does then counts.
+
+        Whether there is a young one is no state, so nothing may follow from its failure.
+        """
+        try:
+            return make()
+        except _STOPS:
+            raise
+        except BaseException:  # noqa: BLE001  # as in `_read`
+            return None
 
     def _made(self, row: Any, begin: int, scored_from: int, end: int) -> Any:
         """An object to which everything has happened that happens between two readings; from one on, it was asked."""
