@@ -21,6 +21,7 @@ _LEAST = 1.0  # surprise of a score between 0 and 1: whatever is usual, a raw sc
 _RARITY = 1e-5  # share of readings beyond the boundary
 _SMOOTHING = 8  # epochs
 _HIGHEST = 1e9
+_MOST_RAW = 1e100  # what is made of it stays finite
 
 
 def kept(epoch: int) -> int:
@@ -36,7 +37,7 @@ def surprise(raw: float, *, unit: bool) -> float:
     """
     if not 0.0 < raw < math.inf:
         return 0.0
-    return -math.log(max(1.0 - raw, _NOTHING_LEFT)) if unit else raw
+    return -math.log(max(1.0 - raw, _NOTHING_LEFT)) if unit else min(raw, _MOST_RAW)
 
 
 def score_of(found: float, boundary: float) -> float:

@@ -114,7 +114,7 @@ def test_an_object_never_meets_another_sensors_row() -> None:
     model = river_model("Asked", threshold=5.0)
     bank, alone = np.zeros(1, model.state), np.zeros(1, model.state)
     run, values = model.begin(), noise(3 * EPOCH, level=3.0)
-    play(model, bank, noise(3 * EPOCH + 7), run)
+    play(model, bank, noise(4 * EPOCH - 1), run)
     bank[0] = 0
 
     assert play(model, bank, values, run) == play(model, alone, values, model.begin())

@@ -47,9 +47,9 @@ def plan_of(*classes: ClassSettings) -> Plan:
 
 ODD = RuleSettings(name="odd", above=1.0, resolve_after="1s")
 PUMPS = ClassSettings(
-    name="pumps", match=["*/pump"], models=[model("Moody", threshold=4.0), ModelSettings(name="ewma_z")], rules=[ODD]
+    name="pumps", match=["*/pump"], models=[model("Moody"), ModelSettings(name="ewma_z")], rules=[ODD]
 )
-FANS = ClassSettings(name="fans", match=["*/fan"], models=[model("Moody", slowness=9.0)], rules=[ODD])
+FANS = ClassSettings(name="fans", match=["*/fan"], models=[model("Moody", slowness=9.0, threshold=4.0)], rules=[ODD])
 REST = ClassSettings(name="rest", match=["**"], models=[model("GaussianScorer", grace_period=9)], rules=[ODD])
 PLAN = plan_of(PUMPS, FANS, REST)
 SENSORS = ("a/pump", "a/fan", "a/level", "b/pump")
