@@ -135,9 +135,14 @@ class Registry(Generic[T]):
             raise ValueError(found[0])
         plug_in = self._plug_in(prefix)
         known = plug_in.options_of(name)
-        if unknown := [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]:
-            raise ValueError("\n".join(unknown))
-        return plug_in.create(name, options)
+        problems = [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]
+        try:
+            made = plug_in.create(name, {key: value for key, value in options.items() if key in known})
+        except ValueError as error:
+            problems += str(error).splitlines()
+        if problems:
+            raise ValueError("\n".join(problems))
+        return made
 
     def _adapter(self, name: str, cls: type[T]) -> TypeAdapter[T]:
         # It takes milliseconds to build.

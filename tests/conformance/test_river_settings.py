@@ -19,7 +19,19 @@ WRONG_OPTIONS = {
     "limits missing": (HST, {}, ["limits: are needed, [lowest, highest]: models do not know their class's range"]),
     "limits that are none": (HST, {"limits": [3, 1]}, ["limits: should be [lowest, highest], two numbers"]),
     "limits without end": (HST, {"limits": [0, 10**400]}, ["limits: should be [lowest, highest], two numbers"]),
-    "a typing mistake": (HST, {"n_treez": 3}, ["no option 'n_treez' (did you mean \"n_trees\"?)"]),
+    "a typing mistake": (
+        HST,
+        {"n_treez": 3, "limits": [0, 1]},
+        ["no option 'n_treez' (did you mean \"n_trees\"?)"],
+    ),
+    "a typing mistake and another": (
+        HST,
+        {"limit": [0, 1]},
+        [
+            "no option 'limit' (did you mean \"limits\"?)",
+            "limits: are needed, [lowest, highest]: models do not know their class's range",
+        ],
+    ),
     "one of ours mistyped": (GAUSS, {"treshold": 3}, ["no option 'treshold' (did you mean \"threshold\"?)"]),
     "several at once": (
         HST,
