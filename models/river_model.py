@@ -11,7 +11,7 @@ detector, a lasting change is learned. What scores between 1.0 and 2.0 is learne
 would see less and less of what is usual, and cry more and more.
 
 Source: J. Montiel et al., "River: machine learning for streaming data in Python", JMLR 22, 2021. Cost: a half-space
-forest takes about 80 µs a reading and 1.5 MB a sensor, see docs/river.md.
+forest takes about 110 µs a reading and 2.4 MB a sensor, see docs/river.md.
 """
 
 from __future__ import annotations
