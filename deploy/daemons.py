@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ingest.contract.observe import expose, log, new_registry
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
 from ingest.even_clock import EvenClock
+from models.cost import Costs
 
 if TYPE_CHECKING:
     from stream.fold.definitions import Definitions
@@ -40,6 +42,7 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     from stream.consumer import LogConsumer, read_topic
     from stream.fold.definitions import Definitions
     from stream.fold.plan import make_plan
+    from stream.model_costs import ModelCosts
     from stream.publishing import PartitionCounts, Publisher
     from stream.restoring import Restorer
     from stream.snapshot_store import SnapshotStore, open_objects
@@ -52,7 +55,8 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
     events, clock = WorkerEvents(registry), EvenClock(SystemClock())
     definitions = Definitions.of(settings, tags)
     _check_size(definitions, settings.gateway.max_record_bytes)
-    plan = make_plan(definitions, model_registry())
+    costs = Costs(time.perf_counter)
+    plan = make_plan(definitions, model_registry(costs=costs))
     name = settings.worker.group
     writer = LogWriter(settings.kafka, name, events, settings.gateway.max_record_bytes)
     names = settings.kafka.topics
@@ -101,6 +105,7 @@ async def run_worker(settings: Settings, tags: Mapping[str, Tag] | None = None) 
                 Survival(tries, events, clock),
                 events,
                 clock,
+                ModelCosts(registry, costs, clock.monotonic_s),
             )
             await worker.run()
 

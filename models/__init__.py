@@ -16,3 +16,6 @@ TABLE = {
     "short_long": "models.short_long:ShortLong",
     "stuck": "models.stuck:Stuck",
 }
+
+RIVER = "river:"
+"""How the names of river's models begin, which are in no table; see `models.river_plugin`."""

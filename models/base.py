@@ -44,3 +44,9 @@ class Model(Protocol):
     def run(self) -> Callable[..., None]:
         """The step's loop over a batch, see `models.compiled.bank`."""
         ...
+
+
+def run_of(model: Model) -> Callable[..., None]:
+    """The model's loop for one partition: its own, where it keeps objects beside its rows."""
+    begin: Callable[[], Callable[..., None]] | None = getattr(model, "begin", None)
+    return model.run if begin is None else begin()

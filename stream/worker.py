@@ -26,6 +26,7 @@ from stream.consumer import LogConsumer, OutOfRangeError
 from stream.exposition import SensorPage
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan
+from stream.model_costs import ModelCosts
 from stream.own_records import OwnRecords
 from stream.owned import Outcome, OwnedPartition
 from stream.publishing import Publisher
@@ -61,7 +62,9 @@ class Worker:
         survival: Survival,
         events: WorkerEvents,
         clock: Clock,
+        costs: ModelCosts | None = None,
     ) -> None:
+        self._costs = costs
         self._settings = settings.worker
         self._plan = plan
         self._partitions = settings.kafka.topics.readings.partitions
@@ -302,6 +305,8 @@ class Worker:
             one.defined = self._own.define(partition, wanted, partial(self._events.defined, partition))
 
     def _report(self) -> None:
+        if self._costs is not None:
+            self._costs.look()
         owned = self._owned.values()
         self._events.states(
             live=sum(one.live for one in owned),

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -170,11 +170,9 @@ class _Explanation:
         for at, model in enumerate(one.model_list):
             yield Row("model", model.name, self._of_class("models", at, written=written))
             made: Any = model_registry().create(model.name, model.options)
-            for field in dataclasses.fields(made):
-                if field.init:
-                    chosen = written and field.name in model.options
-                    source = self._of_class("models", at, "options", field.name, written=chosen)
-                    yield Row(f"  {field.name}", _text(getattr(made, field.name)), source)
+            for name, value in _options(made):
+                source = self._of_class("models", at, "options", name, written=written and name in model.options)
+                yield Row(f"  {name}", _text(value), source)
 
     def _rule_rows(self) -> Iterator[Row]:
         one, written = self._effective, "rules" in self._effective.model_fields_set
@@ -256,8 +254,18 @@ def _topic_of(pattern: TopicPattern, sensor: str) -> Iterator[tuple[str, str]]:
     yield "/".join(levels), values.get("field") or values.get("id") or ""
 
 
+def _options(model: Any) -> Iterator[tuple[str, object]]:
+    """(name, value) of each option; those of another library's constructor are a table in the model."""
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name) if field.init else None
+        if isinstance(value, Mapping):
+            yield from value.items()
+        elif value is not None:
+            yield field.name, value
+
+
 def _text(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bool | dict):
         return json.dumps(value, ensure_ascii=False)

@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+Made = TypeVar("Made", covariant=True)
+
+
+class PlugIn(Protocol[Made]):
+    """Components that are in no table: another library's."""
+
+    def names(self) -> Sequence[str]:
+        """What people write. Raises ValueError where the library is missing."""
+        ...
+
+    def options_of(self, name: str) -> Sequence[str]:
+        """The options of one that there is."""
+        ...
+
+    def create(self, name: str, options: Mapping[str, Any]) -> Made:
+        """An instance. Raises ValueError with one line for each wrong option."""
+        ...
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -32,12 +49,22 @@ class Registry(Generic[T]):
 
     table: name → "module:Class"; what: the sort, for messages ("decoder", "model"); names_only: check no
     options, so that nothing is imported (a gateway checks the names of models, but never loads one).
+    plug_ins: by how their names begin, made when first needed; nothing of theirs is checked with names_only.
     """
 
-    def __init__(self, what: str, table: Mapping[str, str], *, names_only: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        table: Mapping[str, str],
+        *,
+        names_only: bool = False,
+        plug_ins: Mapping[str, Callable[[], PlugIn[T]]] | None = None,
+    ) -> None:
         self.what = what
         self.table = dict(table)
         self._names_only = names_only
+        self._plug_ins = dict(plug_ins or {})
+        self._plugged_in: dict[str, PlugIn[T]] = {}
         self._adapters: dict[str, TypeAdapter[T]] = {}
 
     def problems(self, name: str, options: Mapping[str, Any] | None = None) -> list[str]:
@@ -46,9 +73,16 @@ class Registry(Generic[T]):
         With `options=None` only the name is checked, and nothing is imported; with options only they are, so
         that a wrong name is reported once.
         """
-        if name not in self.table:
-            known = ", ".join(sorted(self.table))
-            hint = did_you_mean(name, self.table)
+        prefix = next((one for one in self._plug_ins if name.startswith(one)), None)
+        if prefix is not None and self._names_only:
+            return []
+        try:
+            names = self.table if prefix is None else self._plug_in(prefix).names()
+        except ValueError as error:
+            return [f"{self.what} {name}: {error}"] if options is None else []
+        if name not in names:
+            known = ", ".join(sorted(names)) + "".join(f", {one}…" for one in self._plug_ins if prefix is None)
+            hint = did_you_mean(name, names)
             return [f"no {self.what} is called {name!r}{hint}; there are: {known}"] if options is None else []
         if options is None or self._names_only:
             return []
@@ -68,6 +102,9 @@ class Registry(Generic[T]):
 
     def create(self, name: str, options: Mapping[str, Any]) -> T:
         """An instance. Raises ValueError with one line for each wrong option."""
+        for prefix in self._plug_ins:
+            if name.startswith(prefix):
+                return self._create_plugged_in(prefix, name, options)
         cls = self.load(name)
         known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
         unknown = [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]
@@ -86,6 +123,25 @@ class Registry(Generic[T]):
         # Integers have no end in Python, nor in its TOML; what components make of them has.
         if large := [key for key in known if _is_large(getattr(made, key))]:
             raise ValueError("\n".join(f"{key}: should fit into 64 bits" for key in large))
+        return made
+
+    def _plug_in(self, prefix: str) -> PlugIn[T]:
+        if prefix not in self._plugged_in:
+            self._plugged_in[prefix] = self._plug_ins[prefix]()
+        return self._plugged_in[prefix]
+
+    def _create_plugged_in(self, prefix: str, name: str, options: Mapping[str, Any]) -> T:
+        if found := self.problems(name):
+            raise ValueError(found[0])
+        plug_in = self._plug_in(prefix)
+        known = plug_in.options_of(name)
+        problems = [f"no option {key!r}{did_you_mean(key, known)}" for key in options if key not in known]
+        try:
+            made = plug_in.create(name, {key: value for key, value in options.items() if key in known})
+        except ValueError as error:
+            problems += str(error).splitlines()
+        if problems:
+            raise ValueError("\n".join(problems))
         return made
 
     def _adapter(self, name: str, cls: type[T]) -> TypeAdapter[T]:

@@ -156,20 +156,20 @@ def _carry_models(
     was, sensors = rows["class_of"], carried.arrays["sensors"]
     by = rows["sensors"]["scored_by"]
     now_by = np.full(class_of.size, -1, np.int64)
-    places = {used.name: place for place, used in enumerate(new.models)}
+    places = {used.bank: place for place, used in enumerate(new.models)}
     for number, used in enumerate(old.models):
-        bank = rows[f"bank.{used.name}"]
+        bank = rows[f"bank.{used.bank}"]
         had = used.uses[was] & _written(bank)
-        keeps, place = np.zeros(class_of.size, np.bool_), places.get(used.name)
+        keeps, place = np.zeros(class_of.size, np.bool_), places.get(used.bank)
         if place is not None:
             other = new.models[place]
             if other.model.state == used.model.state and other.params.shape[1] == used.params.shape[1]:
                 keeps = valid & used.uses[was] & other.uses[class_of]
                 keeps &= (used.params[was] == other.params[class_of]).all(axis=1)
-                carried.arrays[f"bank.{used.name}"][keeps] = bank[keeps]
+                carried.arrays[f"bank.{used.bank}"][keeps] = bank[keeps]
                 now_by[keeps & (by == number)] = place
-        carried.models_kept[used.name] = had & keeps
-        carried.models_reset[used.name] = had & ~keeps
+        carried.models_kept[used.bank] = had & keeps
+        carried.models_reset[used.bank] = had & ~keeps
     # A score without its model: nobody could say what it means.
     gone = (by >= 0) & (now_by < 0)
     sensors["scored_by"] = now_by

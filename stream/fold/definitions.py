@@ -183,7 +183,7 @@ def _classes(rows: object, known_models: Collection[str]) -> tuple[ClassSettings
     if len({one.name for one in classes}) < len(classes):
         raise _bad("two classes of one name")
     for model in (model for one in classes for model in one.model_list):
-        if model.name not in known_models:
+        if model.name not in known_models and not model.name.startswith(models.RIVER):
             raise _newer(f"the model {model.name[:80]!r}")
     return classes
 

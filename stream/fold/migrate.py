@@ -76,7 +76,7 @@ def plan_from(value: bytes, models: Registry[Model]) -> Plan:
     definitions = Definitions.from_bytes(value, models.table)
     for one in (model for owner in definitions.classes for model in owner.model_list):
         # Whoever wrote it had tried it: this program's model is another one.
-        if problems := models.problems(one.name, one.options):
+        if problems := models.problems(one.name) or models.problems(one.name, one.options):
             raise IncompatibleError(
                 f"the log brings definitions for another version of a model: {problems[0]}: upgrade this worker"
             )

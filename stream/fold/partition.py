@@ -257,8 +257,8 @@ class PartitionFold:
         score, scored_by, expected = np.zeros(rows), np.empty(rows, np.int16), np.empty((rows, 2))
         scored_by.fill(-1)
         expected.fill(np.nan)
-        for number, (used, bank) in enumerate(zip(plan.models, state.banks, strict=True)):
-            used.model.run(
+        for number, (used, bank, run) in enumerate(zip(plan.models, state.banks, state.runs, strict=True)):
+            run(
                 bank, slot, readings.ts_us, readings.value, verdict, state.class_of, used.uses, used.params, number,
                 score, scored_by, expected,
             )  # fmt: skip

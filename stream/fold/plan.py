@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.contract.class_settings import ClassSettings, RuleSettings
+from ingest.contract.class_settings import ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import ClassTable, Reporting
 from ingest.contract.panes import pane_levels
 from ingest.contract.registry import Registry
+from models import RIVER
 from models.base import Model
 from stream.fold.alerts import RULE
 from stream.fold.definitions import Definitions
@@ -46,6 +47,8 @@ class UsedModel:
     model: Model
     uses: NDArray[np.bool_]
     params: NDArray[np.float64]
+    bank: str
+    """What its rows are called, which tells banks apart: of a plugged-in model, each set of options has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +150,20 @@ def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:
 
 
 def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:
-    """One bank per model name; classes may differ in its options."""
-    names = list(dict.fromkeys(model.name for one in classes for model in one.model_list))
+    """One bank per model name; classes may differ in its options. Of a plugged-in model, one bank per options."""
+    banks: dict[str, ModelSettings] = {}
+    for one in classes:
+        for model in one.model_list:
+            banks.setdefault(_bank(model), model)
     used = []
-    for name in names:
+    for bank, first in banks.items():
+        name, plugged_in = first.name, first.name.startswith(RIVER)
         uses = np.zeros(len(classes), np.bool_)
         rows: dict[int, NDArray[np.float64]] = {}
         made: dict[str, NDArray[np.float64]] = {}  # tags make thousands of classes with the same options
         for index, one in enumerate(classes):
             for model in one.model_list:
-                if model.name == name:
+                if model.name == name and _bank(model) == bank:
                     uses[index] = True
                     options = json.dumps(model.options, sort_keys=True, default=str)
                     if options not in made:
@@ -165,8 +172,17 @@ def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> t
         params = np.zeros((len(classes), len(next(iter(rows.values())))), np.float64)
         for index, row in rows.items():
             params[index] = row
-        used.append(UsedModel(name, models.create(name, {}), uses, params))
+        made_of = first.options if plugged_in else {}
+        used.append(UsedModel(name, models.create(name, made_of), uses, params, bank))
     return tuple(used)
+
+
+def _bank(model: ModelSettings) -> str:
+    """What rows of a model are called: those of a plugged-in one depend on its options."""
+    if not model.name.startswith(RIVER):
+        return model.name
+    options = json.dumps(model.options, sort_keys=True, default=str)
+    return f"{model.name}#{hashlib.blake2b(options.encode(), digest_size=4).hexdigest()}"
 
 
 def _rule_row(rule: RuleSettings) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.base import run_of
 from stream.fold.alerts import EPISODE
 from stream.fold.backlog import OverAndDone
 from stream.fold.budget import POOL, refresh, wrong_pools
@@ -66,7 +67,9 @@ class PartitionState:
         self.panes["id"] = NO_PANE
         self.episodes = np.zeros((slots, plan.rule_rows.shape[1]), EPISODE)
         self.banks = [np.zeros(slots, used.model.state) for used in plan.models]
-        self._bank_names = [used.name for used in plan.models]
+        self._bank_names = [used.bank for used in plan.models]
+        self.runs = [run_of(used.model) for used in plan.models]
+        """The models' loops over a batch. What they keep beside the banks follows from these."""
         self.sketches = Sketches(plan.quantiles_us, slots)
         self.pools = np.zeros(len(plan.pool_names), POOL)
         """The budget of alerts by class, see `budget.py`."""

@@ -19,6 +19,8 @@ from ingest.contract.waveform_options import FeatureName
 from ingest.gateway_events import GatewayEvents
 from ingest.simulator.description_file import parse_plant
 from ingest.simulator.faults.catalogue import KINDS
+from models.cost import Costs
+from stream.model_costs import ModelCosts
 from stream.notify.notifier_events import NotifierEvents
 from stream.worker_events import WorkerEvents
 from tests.unit.deploy.reading_docs import DOCUMENTS, ROOT, Block, blocks, settings_of
@@ -74,6 +76,7 @@ def metrics() -> set[str]:
         clock_offsets=list,
     )
     WorkerEvents(registry)
+    ModelCosts(registry, Costs(), lambda: 0.0)
     NotifierEvents(registry, [])
     names = set()
     for family in registry.collect():

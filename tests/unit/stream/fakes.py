@@ -12,10 +12,12 @@ from ingest.contract.class_settings import ClassSettings, RuleSettings
 from ingest.contract.errors import ReconnectError
 from ingest.contract.log_writer import LogWriter, Outgoing
 from ingest.contract.settings import Settings
+from models.cost import Costs
 from stream.alerts_told import Told
 from stream.checkpoints import Checkpoints
 from stream.consumer import Bounds, LogConsumer, Owner
 from stream.fold.partition import LogRecord
+from stream.model_costs import ModelCosts
 from stream.publishing import PartitionCounts, Publisher
 from stream.restoring import Restorer
 from stream.snapshot_store import SnapshotStore, open_objects
@@ -164,6 +166,7 @@ class Rig:
         )
         self.clock, self.consumer, self.writer = FakeClock(), FakeConsumer(), FakeWriter()
         self.registry, self.told = CollectorRegistry(), dict[int, Told]()
+        self.costs = Costs()
         worker_settings = self.settings.worker
         self.store = store or SnapshotStore(
             open_objects(worker_settings.snapshots, worker_settings.state_dir), worker_settings.group, "readings", 4
@@ -194,6 +197,7 @@ class Rig:
             Survival(self.tries, events, self.clock),
             events,
             self.clock,
+            ModelCosts(self.registry, self.costs, self.clock.monotonic_s),
         )
 
     @property
