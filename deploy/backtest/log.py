@@ -136,8 +136,8 @@ def _cut(blocks: Iterable[Rows]) -> Iterator[Rows]:
                 yield rows.take(slice(begin, end))
                 begin = end
             waiting, held = [rows.take(slice(begin, None))], len(rows.ts_us) - begin
-    rows, begin = Rows.join(waiting) if waiting else None, 0
-    while rows is not None and begin < len(rows.ts_us):
+    rows, begin = Rows.join([_NONE, *waiting]), 0
+    while begin < len(rows.ts_us):
         end = _end(rows.ts_us, begin)
         yield rows.take(slice(begin, end))
         begin = end

@@ -58,9 +58,9 @@ class Found(NamedTuple):
 class Replay:
     """What became of recorded data under one configuration.
 
-    verdicts: rows by `Verdict`. rows_of, peak: rows and highest score from `count_from_us` on, by sensor, shape
-    (sensors,). class_of: names of classes by sensor. alerts: all that fired, in the order in which they did. alerting:
-    names of rules in force at a row, by `Found.alert`.
+    verdicts: rows by `Verdict`. rows_of: by sensor; peak: highest score from `count_from_us` on; shape (sensors,).
+    class_of: names of classes by sensor. alerts: all that fired, in the order in which they did. alerting: names of
+    rules in force at a row, by `Found.alert`.
     """
 
     models: list[str]
@@ -126,26 +126,27 @@ class Replaying:
         self._paths, self._see = paths, see
         self._scored: Scored | None = None
         self._fold = PartitionFold(plan, 1, partition=0, watch=self._watch)
-        self._replay = Replay([used.name for used in plan.models], count_from_us)
-        self._rows_of, self._peak = np.zeros(0, np.int64), np.zeros(0)
-        self._firing = _Firing(self._replay.alerting)
+        self.replay = Replay([used.name for used in plan.models], count_from_us)
+        """As far as it is known."""
+        self._firing = _Firing(self.replay.alerting)
         self._open: dict[str, Alert] = {}
+        self._number_of: dict[str, int] = {}
 
     def _watch(self, scored: Scored) -> None:
         self._scored = scored
 
     def take(self, batch: Batch) -> None:
         """Fold one record, and the ticks before it."""
-        self._scored, transitions, of_ticks = None, [], []
-        for record in batch.records:
-            of_ticks = transitions
-            transitions = [*transitions, *self._fold.fold(record).transitions]
-        scored, rows, replay = self._scored, batch.rows, self._replay
-        numbers = self._numbers(batch, transitions)
+        self._scored = None
+        *ticks, readings = batch.records
+        transitions = [one for record in ticks for one in self._fold.fold(record).transitions]
+        begun = len(transitions)
+        transitions += self._fold.fold(readings).transitions
+        scored, rows, replay = self._scored, batch.rows, self.replay
+        numbers = self._numbers(transitions)
         for one, sensor in zip(transitions, numbers, strict=True):
             self._note(one, sensor)
-        begun = len(of_ticks)
-        self._firing.over_before(of_ticks, numbers[:begun])
+        self._firing.pass_time(transitions[:begun], numbers[:begun])
         alert = self._firing.at_rows(rows, transitions[begun:], numbers[begun:], len(self._paths))
         first_us, last_us = int(rows.ts_us.min()), int(rows.ts_us.max())
         replay.first_us = min(replay.first_us, first_us) if replay.rows_of.size else first_us
@@ -155,33 +156,32 @@ class Replaying:
             if self._see is not None:
                 self._see(Found(rows, scored.verdict, scored.score, scored.model, scored.expected, alert))
 
-    def _numbers(self, batch: Batch, transitions: list[Transition]) -> list[int]:
-        if not transitions:
-            return []
-        here = {self._paths[at]: at for at in batch.used.tolist()}
-        return [here[one.sensor] if one.sensor in here else self._paths.index(one.sensor) for one in transitions]
+    def _numbers(self, transitions: list[Transition]) -> list[int]:
+        for at in range(len(self._number_of), len(self._paths)):
+            self._number_of[self._paths[at]] = at
+        return [self._number_of[one.sensor] for one in transitions]
 
     def _note(self, one: Transition, sensor: int) -> None:
         if one.phase == Phase.FIRING:
             self._open[one.id] = alert = Alert(
                 sensor, one.rule, one.severity, one.model, one.since_us, one.at_us, None, one.value, one.score
             )
-            self._replay.alerts.append(alert)
+            self.replay.alerts.append(alert)
         elif one.phase == Phase.RESOLVED and one.id in self._open:
             self._open.pop(one.id).over_us = one.at_us
 
     def _measure(self, rows: Rows, scored: Scored) -> None:
-        replay, sensors = self._replay, len(self._paths)
+        replay, sensors = self.replay, len(self._paths)
         if replay.rows_of.size < sensors:
             replay.rows_of = np.pad(replay.rows_of, (0, sensors - replay.rows_of.size))
             replay.peak = np.pad(replay.peak, (0, sensors - replay.peak.size))
         counted = rows.ts_us >= replay.count_from_us
-        np.add.at(replay.rows_of, rows.sensor, counted)
+        replay.rows_of += np.bincount(rows.sensor, minlength=sensors)
         np.maximum.at(replay.peak, rows.sensor, np.where(counted, scored.score, 0.0))
 
     def end(self) -> Replay:
         """All of it, once there is no more."""
-        replay, classes = self._replay, self._fold.plan.classes
+        replay, classes = self.replay, self._fold.plan.classes
         counts = self._fold.state.counts
         replay.verdicts = {one: int(counts[one]) for one in Verdict if counts[one]}
         replay.class_of = [classes.classes[classes.index_of(path)].name for path in self._paths]
@@ -198,14 +198,12 @@ class _Firing:
         self._rules: dict[int, list[str]] = {}
         self._now = np.zeros(0, np.int32)
 
-    def over_before(self, transitions: list[Transition], sensors: list[int]) -> None:
+    def pass_time(self, transitions: list[Transition], sensors: list[int]) -> None:
         """What changed with time alone, before the rows."""
         for one, sensor in zip(transitions, sensors, strict=True):
             self._change(one, sensor)
 
-    def at_rows(
-        self, rows: Rows, transitions: list[Transition], sensors: list[int], known: int
-    ) -> NDArray[np.int32]:
+    def at_rows(self, rows: Rows, transitions: list[Transition], sensors: list[int], known: int) -> NDArray[np.int32]:
         """The number of what fires at each row. known: how many sensors there are."""
         if self._now.size < known:
             self._now = np.pad(self._now, (0, known - self._now.size))

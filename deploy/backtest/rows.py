@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deploy.backtest.names import Sensors
 from deploy.backtest.shape import Columns, Shape, is_usual_value
-from deploy.backtest.tables import Ragged, Table, UnreadCell
+from deploy.backtest.tables import Ragged, Table, UnreadCellError
 from deploy.backtest.times import TimeReader, TimeTally
 from deploy.backtest.values import ValueTally, read_values
 from ingest.contract.errors import StopError
@@ -81,7 +81,7 @@ class Recording:
                         kept.append(rows)
                     else:
                         kept = None
-            except UnreadCell as error:
+            except UnreadCellError as error:
                 text = self.shape.text | {error.column}
                 # One after the other would take too long where many columns are like that.
                 wide = frozenset(self.shape.values) if len(text) > 3 else text
@@ -103,8 +103,10 @@ class Recording:
             met.ragged = self.table.ragged
             met.lines += block.num_rows
             at_us, known = times.read(block.column(self.shape.time))
-            rows = self._wide(block, at_us, known, filled) if self._numbers is not None else self._long(
-                block, at_us, known
+            rows = (
+                self._wide(block, at_us, known, filled)
+                if self._numbers is not None
+                else self._long(block, at_us, known)
             )
             if not len(rows.ts_us):
                 continue
@@ -162,7 +164,9 @@ class Recording:
                 f"{path}: none of its {met.lines:,} times in {self.table.columns[self.shape.time]!r} can be read, such "
                 f"as {met.times.example!r}: say how they are written, --time-format '%d/%m/%Y %H:%M:%S'"
             )
-        said = f", {met.values.unread:,} cells are no numbers, such as {met.values.example!r}" if met.values.unread else ""
+        said = (
+            f", {met.values.unread:,} cells are no numbers, such as {met.values.example!r}" if met.values.unread else ""
+        )
         return StopError(f"{path}: no reading in {met.lines:,} rows{said}: nothing to fold")
 
 

@@ -54,11 +54,11 @@ class Table(Protocol):
     def blocks(self, types: dict[int, pa.DataType]) -> Iterator[pa.RecordBatch]:
         """All rows, columns by place. types: what some columns are read as, where the file itself does not say.
 
-        Raises StopError for a file that cannot be read to its end, UnreadCell for a cell that is not of its type.
+        Raises StopError for a file that cannot be read to its end, UnreadCellError for a cell that is not of its type.
         """
 
 
-class UnreadCell(Exception):
+class UnreadCellError(Exception):
     """A cell of a column is not of the type that it was to be read as."""
 
     def __init__(self, column: int) -> None:
@@ -130,7 +130,9 @@ class CsvTable:
                 "with --sep"
             )
         if all(_NUMBER(name) or re.match(r"\d{4}-\d\d-\d\d", name) for name in names):
-            raise StopError(f"{self.path}: has no header: its first line is {line[:80]!r}; put one before it: time,value")
+            raise StopError(
+                f"{self.path}: has no header: its first line is {line[:80]!r}; put one before it: time,value"
+            )
         return [name or f"column-{at + 1}" for at, name in enumerate(names)], sep
 
     def _guessed_decimal(self, text: str) -> str:
@@ -182,7 +184,7 @@ class CsvTable:
                 yield from reader
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if found := re.search(r"In CSV column #(\d+): CSV conversion error", str(error)):
-                raise UnreadCell(int(found[1])) from error
+                raise UnreadCellError(int(found[1])) from error
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> StopError:
@@ -200,7 +202,9 @@ class ParquetTable:
         self.said: list[str] = []
         self.ragged = Ragged()
         with self._file() as file:
-            self.columns: list[str] = [str(name) or f"column-{at + 1}" for at, name in enumerate(file.schema_arrow.names)]
+            self.columns: list[str] = [
+                str(name) or f"column-{at + 1}" for at, name in enumerate(file.schema_arrow.names)
+            ]
             if len(self.columns) < 2:
                 raise StopError(f"{path}: has {len(self.columns)} column: at least a time and a value are needed")
             try:

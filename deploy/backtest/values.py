@@ -62,7 +62,7 @@ def mostly_numbers(column: pa.Array, decimal: str) -> bool:
         return False
     found = read_values(column, ValueTally(), decimal)[1].sum()
     filled = len(column) - column.null_count - int(pc.sum(pc.equal(column, "")).as_py() or 0)
-    return 0 < filled <= 2 * int(found)
+    return bool(0 < filled <= 2 * int(found))
 
 
 def _is_text(kind: pa.DataType) -> bool:
