@@ -39,14 +39,19 @@ def gather(
     verdict: NDArray[np.uint8],
     score: NDArray[np.float64],
     band: NDArray[np.float64],
-    first_us: int,
-    width_us: int,
+    first_us: NDArray[np.int64],
+    width_us: NDArray[np.int64],
 ) -> None:
-    """Put rows into the buckets of their sensors, shape (sensors, buckets); times before or after are left out."""
+    """Put rows into the buckets of their sensors, shape (sensors, buckets); times before or after are left out.
+
+    first_us, width_us: where a sensor's first bucket begins, and how long each is, shape (sensors,).
+    """
     for i in range(sensor.size):
-        place = (ts_us[i] - first_us) // width_us
         seen = verdict[i] == FOLDED or verdict[i] == OUT_OF_ORDER
-        if not seen or sensor[i] >= buckets.shape[0] or place < 0 or place >= buckets.shape[1]:
+        if not seen or sensor[i] >= buckets.shape[0]:
+            continue
+        place = (ts_us[i] - first_us[sensor[i]]) // width_us[sensor[i]]
+        if place < 0 or place >= buckets.shape[1]:
             continue
         bucket = buckets[sensor[i], place]
         x = value[i]
@@ -80,12 +85,13 @@ class Curve(NamedTuple):
 class Curves:
     """Collects while rows are folded."""
 
-    def __init__(self, sensors: int, first_us: int, last_us: int) -> None:
-        """sensors: how many there are; beyond some 100,000 the rest have no curve."""
+    def __init__(self, first_us: NDArray[np.int64], last_us: NDArray[np.int64]) -> None:
+        """Times of the first and the last reading of each sensor; beyond some 100,000 the rest have no curve."""
+        sensors = len(first_us)
         places = min(_MOST, max(_FEWEST, _BYTES // (BUCKET.itemsize * max(1, sensors))))
         sensors = min(sensors, _BYTES // (BUCKET.itemsize * places))
         self._first_us = first_us
-        self._width_us = (last_us - first_us) // places + 1
+        self._width_us = np.maximum(last_us - first_us, 0) // places + 1
         self._buckets = np.zeros((sensors, places), BUCKET)
 
     def take(self, found: Found) -> None:

@@ -1,8 +1,9 @@
 """Recorded rows → the records of a log, as if each row had arrived at its own time.
 
 A record's arrival is the newest time in it. It holds at most 10,000 rows, and spans more than a minute only where it
-would else have fewer than 1,000: so the fold's clock goes on as it would have. Through longer gaps go ticks, as a
-worker writes them. How the rows were read from their files changes nothing of this.
+would else have fewer than 1,000; it ends before a gap that is out of the ordinary. Through gaps go ticks, as a worker
+writes them: so the fold's clock goes on as it would have, but in longer steps where rows are sparse. How the rows were
+read from their files changes nothing of this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ FEWEST_ROWS = 1_000
 SPAN_US = 60_000_000
 MAX_SORTED_ROWS = 100_000_000
 """Of a file that is not in order of time: 2 GB, twice while it is being sorted."""
+_BEFORE_GAP = 100
+_UNUSUAL = 5
 _TICK_US = 30_000_000
 _TICKS = 100
 _SOURCE = "backtest"
@@ -95,16 +98,19 @@ def _together(parts: list[Rows]) -> Iterator[Rows]:
 
 def batches(blocks: Iterable[Rows], paths: list[str]) -> Iterator[Batch]:
     """Cut rows into records. paths: by sensor's number; it may grow meanwhile."""
-    offset, arrival_us = 0, 0
+    offset, arrival_us, clock_us = 0, 0, 0
     for rows in _cut(blocks):
-        newest_us = int(rows.ts_us.max())
+        first_us, newest_us = int(rows.ts_us[0]), int(rows.ts_us.max())
         records = []
-        for at_us in _ticks(arrival_us, int(rows.ts_us[0])) if arrival_us else ():
+        for at_us in _ticks(arrival_us, first_us) if 0 < clock_us < first_us - SPAN_US else ():
             records.append(LogRecord(offset, headers_of(_envelope(Kind.TICK, offset, at_us)), b""))
             offset += 1
         used, readings = _readings(rows, paths)
         headers = headers_of(_envelope(Kind.READINGS, offset, newest_us))
         records.append(LogRecord(offset, headers, encode_readings(readings)))
+        # A record that leaps by more does not move the clock: the ticks before the next one will.
+        told_us = max(clock_us, first_us)
+        clock_us = newest_us if newest_us - told_us <= SPAN_US else told_us
         offset, arrival_us = offset + 1, newest_us
         yield Batch(rows, used, records)
 
@@ -114,12 +120,9 @@ def _envelope(kind: Kind, offset: int, at_us: int) -> Envelope:
 
 
 def _ticks(before_us: int, next_us: int) -> list[int]:
-    """Times of ticks in a gap, the last three half a minute apart: the clock believes a leap after a minute."""
-    gap_us = next_us - before_us
-    if gap_us <= SPAN_US:
-        return []
+    """Times of ticks up to the next row, the last three half a minute apart: the clock believes a leap after a minute."""
     last = [next_us - 2 * _TICK_US, next_us - _TICK_US, next_us]
-    apart_us = max(_TICK_US, gap_us // _TICKS)
+    apart_us = max(_TICK_US, (next_us - before_us) // _TICKS)
     return [*range(before_us + apart_us, last[0], apart_us), *last]
 
 
@@ -148,7 +151,12 @@ def _end(ts_us: NDArray[np.int64], begin: int) -> int:
     # The first that is later; where times go back and forth, there may be earlier ones after it.
     later = most > most[0] + SPAN_US
     within = int(later.argmax()) if later.any() else len(most)
-    return begin + min(len(most), max(within, FEWEST_ROWS))
+    count = min(len(most), max(within, FEWEST_ROWS))
+    steps = np.diff(most[:count])
+    if steps.size > _BEFORE_GAP and steps.max() > SPAN_US:
+        gaps = steps[_BEFORE_GAP:] > max(SPAN_US, _UNUSUAL * float(np.median(steps[steps > 0])))
+        count = _BEFORE_GAP + int(gaps.argmax()) + 1 if gaps.any() else count
+    return begin + count
 
 
 def _readings(rows: Rows, paths: list[str]) -> tuple[NDArray[np.int32], Readings]:

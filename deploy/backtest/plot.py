@@ -17,9 +17,11 @@ from deploy.backtest.replay import Replay
 
 MOST_SENSORS = 12
 _SPANS = 300
+_HIGHEST = 10.0
 _ROW_PX = 260
 _BLUE, _BAND, _ORANGE = "#1f5fa8", "rgba(31,95,168,0.15)", "#d9822b"
 _ALERT, _LABEL, _LEARNING = "rgba(200,30,30,0.28)", "rgba(20,140,70,0.22)", "rgba(120,120,120,0.13)"
+_BUTTONS = ["toImage", "zoom2d", "pan2d", "resetScale2d"]
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -85,7 +87,7 @@ def write_report(
     note = f"{len(drawn)} of {of_note:,} sensors with alerts or labels, the worst first. " if of_note else ""
     html = to_html(
         _figure(drawn, paths, replay, windows),
-        config={"displaylogo": False, "responsive": True, "scrollZoom": False},
+        config={"displaylogo": False, "responsive": True, "modeBarButtons": [_BUTTONS]},
         include_plotlyjs=True,
         full_html=False,
         validate=False,
@@ -122,29 +124,39 @@ def _figure(
         "shapes": [],
         "annotations": [],
     }
+    union = replay.first_us, replay.last_us
+    # One axis for all, unless that makes specks of them.
+    together = all(2 * (curve.at_us[-1] - curve.at_us[0]) >= union[1] - union[0] for _, curve in drawn)
     traces: list[dict[str, Any]] = []
     for row, (sensor, curve) in enumerate(drawn):
         top = 1 - row / rows
         bottom = top - 1 / rows + 46 / height_px
         name = "" if row == 0 else str(row + 1)
         left, right = f"y{2 * row + 1}" if row else "y", f"y{2 * row + 2}"
-        across = {"range": [_ms(replay.first_us), _ms(replay.last_us)], "type": "date", "showgrid": True}
-        layout[f"xaxis{name}"] = across | {
-            "anchor": left, "domain": [0, 1], "gridcolor": "#eee", "matches": None if row == 0 else "x",
-        }  # fmt: skip
+        layout[f"xaxis{name}"] = {
+            "anchor": left, "domain": [0, 1], "gridcolor": "#eee", "type": "date",
+            "range": [_ms(one) for one in (union if together else (int(curve.at_us[0]), int(curve.at_us[-1])))],
+        } | ({"matches": "x"} if together and row else {})  # fmt: skip
         layout[f"yaxis{left[1:]}"] = {
             "domain": [bottom, top - 22 / height_px],
             "gridcolor": "#eee",
             "anchor": f"x{name}",
         }
-        peak = float(curve.score.max())
         # In the lower third, so that it does not cover the values; what is far above the boundary is cut off.
+        most = min(_HIGHEST, max(1.2, float(curve.score.max())))
         layout[f"yaxis{right[1:]}"] = {
-            "overlaying": left, "side": "right", "range": [0, 3 * min(10.0, max(1.2, peak))], "showgrid": False,
-            "zeroline": False, "anchor": f"x{name}", "tickfont": {"color": _ORANGE},
+            "overlaying": left, "side": "right", "range": [0, 3 * most], "showgrid": False, "zeroline": False,
+            "anchor": f"x{name}", "tickfont": {"color": _ORANGE}, "tickmode": "array",
+            "tickvals": [tick for tick in ((0, 1, 5, 10) if most > 5 else (0, 1, 2, 3)) if tick <= most],
         }  # fmt: skip
         traces += _traces(curve, f"x{name}", left, right)
-        layout["shapes"] += _shapes(sensor, replay, windows, f"x{name}", left)
+        layout["shapes"] += _shapes(sensor, curve, replay, windows, f"x{name}", left)
+        layout["shapes"].append(
+            {
+                "type": "line", "xref": f"x{name} domain", "x0": 0, "x1": 1, "yref": right, "y0": 1, "y1": 1,
+                "line": {"color": _ORANGE, "width": 1, "dash": "dot"},
+            }
+        )  # fmt: skip
         layout["annotations"].append(
             {
                 "text": f"<b>{escape(paths[sensor])}</b> &nbsp; {_said(sensor, replay)}",
@@ -191,23 +203,25 @@ def _traces(curve: Curve, x: str, left: str, right: str) -> list[dict[str, Any]]
         edge | {"y": _rounded(highs), "fill": "tonexty", "fillcolor": _BAND},
         {
             "x": _ms_of(curve.at_us), "y": _rounded(curve.value), "xaxis": x, "yaxis": left, "mode": mode,
-            "line": {"color": _BLUE, "width": 1.2}, "marker": {"size": 4}, "name": "value",
+            "line": {"color": _BLUE, "width": 1.2}, "marker": {"size": 4}, "hovertemplate": "%{y:.6g}, %{x}<extra></extra>",
         },
         {
-            "x": band_us, "y": _rounded(curve.score), "xaxis": x, "yaxis": right, "mode": "lines",
-            "line": {"color": _ORANGE, "width": 1}, "name": "score",
+            "x": band_us, "y": _rounded(np.minimum(curve.score, _HIGHEST)), "xaxis": x, "yaxis": right,
+            "mode": "lines", "line": {"color": _ORANGE, "width": 1}, "customdata": _rounded(curve.score),
+            "hovertemplate": "score %{customdata:.3g}, %{x}<extra></extra>",
         },
     ]  # fmt: skip
 
 
-def _shapes(sensor: int, replay: Replay, windows: Sequence[Window], x: str, left: str) -> list[dict[str, Any]]:
-    spans = [
-        (one.label.start_us, one.label.end_us, _LABEL) for one in windows if one.is_about(sensor)
-    ][:_SPANS]  # fmt: skip
+def _shapes(
+    sensor: int, curve: Curve, replay: Replay, windows: Sequence[Window], x: str, left: str
+) -> list[dict[str, Any]]:
+    first_us, last_us = int(curve.at_us[0]), int(curve.at_us[-1])
+    spans = [(one.label.start_us, one.label.end_us, _LABEL) for one in windows if one.is_about(sensor)][:_SPANS]
     alerts = [one for one in replay.alerts if one.sensor == sensor][:_SPANS]
-    spans += [(one.fired_us, replay.last_us if one.over_us is None else one.over_us, _ALERT) for one in alerts]
-    if replay.count_from_us > replay.first_us:
-        spans.append((replay.first_us, min(replay.count_from_us, replay.last_us), _LEARNING))
+    spans += [(one.fired_us, last_us if one.over_us is None else one.over_us, _ALERT) for one in alerts]
+    if replay.count_from_us > first_us:
+        spans.append((first_us, min(replay.count_from_us, last_us), _LEARNING))
     return [
         {
             "type": "rect", "xref": x, "yref": f"{left} domain", "x0": _ms(begin), "x1": _ms(end), "y0": 0, "y1": 1,

@@ -7,25 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.backtest.names import Sensors, names_of_files
-from deploy.backtest.rows import Met, Recording, Rows
+from deploy.backtest.rows import Met, Recording, Rows, Spans
 from deploy.backtest.shape import Columns, shape_of
 from deploy.backtest.tables import Reading, open_table
 
 _KEPT_ROWS = 8_000_000
 """Readings that stay in memory from the first look, 160 MB; longer files are read again."""
 _TOLD_FILES = 5
+_TOLD_NOTES = 20
 _TOLD_NAMES = 5
 
 
 @dataclass(slots=True)
 class Recorded:
-    """files: with what is in memory of each. Times: of all readings. said: lines for people."""
+    """files: with what is in memory of each. Times: of all readings; spans: of each sensor's. said: for people."""
 
     files: list[tuple[Recording, list[Rows] | None]]
     sensors: Sensors
     readings: int
     first_us: int
     last_us: int
+    spans: Spans
     said: list[str] = field(default_factory=list)
 
 
@@ -50,29 +52,35 @@ def look_through(
         found.append((recording, kept))
         looked(path, recording.met.readings)
     mets = [recording.met for recording, _ in found]
+    spans = Spans()
+    spans.join([recording.spans for recording, _ in found], len(sensors))
     return Recorded(
         found,
         sensors,
         sum(met.readings for met in mets),
         min(met.first_us for met in mets),
         max(met.last_us for met in mets),
+        spans,
         _told(found, columns, sort) + _renamed(sensors),
     )
 
 
 def _told(found: Sequence[tuple[Recording, list[Rows] | None]], columns: Columns, sort: bool | None) -> list[str]:
-    lines = []
-    for recording, _ in found[:_TOLD_FILES]:
-        lines.append(f"{recording.table.path.name}: {recording.shape.told(recording.table)}")
-        lines += [f"  {one}" for one in [*recording.table.said, *_notes(recording, columns, sort)]]
-    rest = [recording for recording, _ in found[_TOLD_FILES:]]
+    """What each of the first files is taken for, then what was met, each once."""
+    lines = [f"{one.table.path.name}: {one.told()}" for one, _ in found[:_TOLD_FILES]]
+    rest = [one for one, _ in found[_TOLD_FILES:]]
     if rest:
         long = sum(one.shape.sensor is not None for one in rest)
         lines.append(f"and {len(rest)} more files, {long} long and {len(rest) - long} wide")
-        noted = {note: one.table.path.name for one in reversed(rest) for note in _notes(one, columns, sort)}
-        lines += [f"  {name}: {note}" for note, name in list(noted.items())[:_TOLD_FILES]]
-        if len(noted) > _TOLD_FILES:
-            lines.append(f"  and {len(noted) - _TOLD_FILES} more notes of this kind")
+    files: dict[str, list[str]] = {}
+    for one, _ in found:
+        for note in [*one.table.said, *_notes(one, columns, sort)]:
+            files.setdefault(note, []).append(one.table.path.name)
+    for note, names in list(files.items())[:_TOLD_NOTES]:
+        where = "" if len(found) == 1 else f"{names[0]}: " if len(names) == 1 else f"{len(names)} files: "
+        lines.append(f"  {where}{note}")
+    if len(files) > _TOLD_NOTES:
+        lines.append(f"  and {len(files) - _TOLD_NOTES} more notes")
     return lines
 
 

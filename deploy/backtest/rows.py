@@ -16,6 +16,9 @@ from deploy.backtest.tables import Ragged, Table, UnreadCellError
 from deploy.backtest.times import TimeReader, TimeTally
 from deploy.backtest.values import ValueTally, read_values
 from ingest.contract.errors import StopError
+from ingest.contract.readings import MAX_TS_US
+
+_TOLD = 5
 
 
 class Rows(NamedTuple):
@@ -58,6 +61,33 @@ class Met:
     """Columns of a wide file in which there is no reading."""
 
 
+class Spans:
+    """first_us, last_us: of each sensor, by number; first_us is the latest time there is where it has no reading."""
+
+    def __init__(self) -> None:
+        self.first_us = np.zeros(0, np.int64)
+        self.last_us = np.zeros(0, np.int64)
+
+    def take(self, rows: Rows) -> None:
+        """Look at some rows."""
+        self._grow(int(rows.sensor.max()) + 1)
+        np.minimum.at(self.first_us, rows.sensor, rows.ts_us)
+        np.maximum.at(self.last_us, rows.sensor, rows.ts_us)
+
+    def join(self, others: list[Spans], sensors: int) -> None:
+        """With those of others; sensors: how many there are."""
+        self._grow(sensors)
+        for one in others:
+            some = slice(0, len(one.first_us))
+            np.minimum(self.first_us[some], one.first_us, out=self.first_us[some])
+            np.maximum(self.last_us[some], one.last_us, out=self.last_us[some])
+
+    def _grow(self, sensors: int) -> None:
+        if (more := sensors - len(self.first_us)) > 0:
+            self.first_us = np.pad(self.first_us, (0, more), constant_values=MAX_TS_US)
+            self.last_us = np.pad(self.last_us, (0, more))
+
+
 class Recording:
     """A file, the shape of its rows, and what was met when it was read to its end."""
 
@@ -70,6 +100,19 @@ class Recording:
         self.names = [name] if len(names) == 1 and is_usual_value(names[0]) else names
         """Of a wide file: its sensors."""
         self._numbers: NDArray[np.int32] | None = None
+        self.spans = Spans()
+        """Of its sensors."""
+
+    def told(self) -> str:
+        """What its columns are taken for."""
+        names, shape = self.table.columns, self.shape
+        values = [repr(names[at]) for at in shape.values[:_TOLD]]
+        if shape.sensor is not None:
+            return f"long: times in {names[shape.time]!r}, sensors in {names[shape.sensor]!r}, values in {values[0]}"
+        if len(shape.values) == 1:
+            return f"wide: times in {names[shape.time]!r}, one sensor in {values[0]}, called {self.names[0]!r}"
+        more = f" and {len(shape.values) - _TOLD} more" if len(shape.values) > _TOLD else ""
+        return f"wide: times in {names[shape.time]!r}, {len(shape.values)} sensors: {', '.join(values)}{more}"
 
     def look(self, keep: int) -> list[Rows] | None:
         """Read it to its end; what it holds, if that is at most `keep` readings. Raises StopError."""
@@ -77,6 +120,7 @@ class Recording:
             kept: list[Rows] | None = []
             try:
                 for rows in self.rows():
+                    self.spans.take(rows)
                     if kept is not None and self.met.readings <= keep:
                         kept.append(rows)
                     else:

@@ -64,7 +64,7 @@ def run_backtest(
     paths = recorded.sensors.paths
     windows = None if labels is None else windows_of(labels, recorded.sensors)
     coverage = Coverage(windows or [])
-    curves = Curves(len(paths), recorded.first_us, recorded.last_us) if with_curves else None
+    curves = Curves(recorded.spans.first_us, recorded.spans.last_us) if with_curves else None
     _compile(configurations, models)
     sinks: list[Callable[[Found], None]] = [curves.take] if curves is not None else []
 
@@ -98,6 +98,6 @@ def _compile(configurations: list[Configuration], models: Registry[Model]) -> No
     at_us = 1_700_000_000_000_000 + np.arange(2) * 1_000_000
     rows = Rows(at_us, np.zeros(2, np.int32), np.zeros(2))
     for one in configurations:
-        replaying = Replaying(["a"], one.definitions, models, see=Curves(1, int(at_us[0]), int(at_us[1])).take)
+        replaying = Replaying(["a"], one.definitions, models, see=Curves(at_us[:1], at_us[1:]).take)
         for batch in batches([rows], ["a"]):
             replaying.take(batch)

@@ -54,17 +54,6 @@ class Shape:
             types[self.sensor] = pa.dictionary(pa.int32(), pa.utf8())
         return types | {self.time: pa.utf8()}
 
-    def told(self, table: Table) -> str:
-        """In words."""
-        names = table.columns
-        if self.sensor is not None:
-            return (
-                f"long: times in {names[self.time]!r}, sensors in {names[self.sensor]!r}, values in "
-                f"{names[self.values[0]]!r}"
-            )
-        some = _some([names[at] for at in self.values])
-        return f"wide: times in {names[self.time]!r}, {len(self.values)} sensors: {some}"
-
 
 def shape_of(table: Table, said: Columns) -> Shape:
     """Find out. Raises StopError with the columns there are."""

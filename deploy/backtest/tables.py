@@ -18,7 +18,8 @@ from ingest.contract.errors import StopError
 
 _BLOCK_BYTES = 4 * 2**20
 _BLOCK_CELLS = 1_000_000
-_HEAD_BYTES = 256 * 1024
+_HEAD_BYTES = 2**20
+_LONGEST_HEADER = 64 * 2**20
 _SEPARATORS = ",;\t|"
 _NUMBER = re.compile(r"\s*[+-]?[\d.,]+([eE][+-]?\d+)?\s*").fullmatch
 WORDS = pa.dictionary(pa.int32(), pa.utf8())
@@ -98,6 +99,8 @@ class CsvTable:
         try:
             with pa.input_stream(str(self.path), compression="detect") as stream:
                 data: bytes = stream.read(_HEAD_BYTES)
+                if len(data) == _HEAD_BYTES and data.count(b"\n") < 3:  # a hundred thousand columns
+                    data += stream.read(_LONGEST_HEADER)
         except (OSError, pa.ArrowException) as error:
             raise StopError(f"{self.path}: cannot be read: {error}") from error
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -118,6 +121,9 @@ class CsvTable:
         # Blank lines may come before it.
         self._skipped = next(at for at, line in enumerate(lines) if line.strip()) + 1
         line = lines[self._skipped - 1]
+        self._line_bytes = 4 * len(line)
+        if not any(lines[self._skipped :]):
+            raise StopError(f"{self.path}: has a header and no rows: nothing to fold")
         if sep is None:
             outside = re.sub(r'"[^"]*"', "", line)
             sep = max(_SEPARATORS, key=outside.count)
@@ -152,7 +158,10 @@ class CsvTable:
         return pacsv.open_csv(
             str(self.path),
             read_options=pacsv.ReadOptions(
-                column_names=names, skip_rows=self._skipped, block_size=block_bytes, encoding=self._encoding
+                column_names=names,
+                skip_rows=self._skipped,
+                block_size=max(block_bytes, 4 * self._line_bytes),
+                encoding=self._encoding,
             ),
             parse_options=pacsv.ParseOptions(delimiter=self._sep, invalid_row_handler=self._skip),
             convert_options=pacsv.ConvertOptions(column_types=kinds, decimal_point=self.decimal),

@@ -60,9 +60,8 @@ def mostly_numbers(column: pa.Array, decimal: str) -> bool:
     """Whether at least half of what is in a column of text is numbers."""
     if not _is_text(column.type):
         return False
-    found = read_values(column, ValueTally(), decimal)[1].sum()
-    filled = len(column) - column.null_count - int(pc.sum(pc.equal(column, "")).as_py() or 0)
-    return bool(0 < filled <= 2 * int(found))
+    found = int(read_values(column, tally := ValueTally(), decimal)[1].sum())
+    return 0 < found + tally.unread <= 2 * found
 
 
 def _is_text(kind: pa.DataType) -> bool:
