@@ -115,6 +115,12 @@ def batches(blocks: Iterable[Rows], paths: list[str]) -> Iterator[Batch]:
         yield Batch(rows, used, records)
 
 
+def closing(last_us: int, offset: int) -> list[LogRecord]:
+    """The ticks of a worker that waits for more. last_us: of the newest row; offset: the next one."""
+    times_us = [*_ticks(last_us, last_us), last_us + _TICK_US // 30]
+    return [LogRecord(at, headers_of(_envelope(Kind.TICK, at, us)), b"") for at, us in enumerate(times_us, offset)]
+
+
 def _envelope(kind: Kind, offset: int, at_us: int) -> Envelope:
     return Envelope(kind, ARROW, _SOURCE, offset, at_us, 1)
 

@@ -21,7 +21,9 @@ def path_of(name: str) -> str:
     """
     if _legal(name):
         return name
-    segments = [_segment(one) for one in re.split(r"[/\\\\]", name) if one.strip()] or ["_"]
+    # Of what is far too long, the beginning and a digest are enough.
+    parts = re.split(r"[/\\]", name[: 2 * MAX_PATH_BYTES])
+    segments = [_segment(one) for one in parts if one.strip()] or ["_"]
     if len(segments) > MAX_DEPTH:
         segments = [*segments[: MAX_DEPTH - 1], "_".join(segments[MAX_DEPTH - 1 :])]
     path = "/".join(segments)

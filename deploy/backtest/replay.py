@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.backtest.log import Batch, batches
+from deploy.backtest.log import Batch, batches, closing
 from deploy.backtest.rows import Rows
 from ingest.contract.class_settings import EVERYTHING_ELSE
 from ingest.contract.registry import Registry
@@ -182,6 +182,10 @@ class Replaying:
     def end(self) -> Replay:
         """All of it, once there is no more."""
         replay, classes = self.replay, self._fold.plan.classes
+        for record in closing(replay.last_us, self._fold.state.next_offset) if replay.rows_of.size else ():
+            transitions = self._fold.fold(record).transitions
+            for one, sensor in zip(transitions, self._numbers(transitions), strict=True):
+                self._note(one, sensor)
         counts = self._fold.state.counts
         replay.verdicts = {one: int(counts[one]) for one in Verdict if counts[one]}
         replay.class_of = [classes.classes[classes.index_of(path)].name for path in self._paths]

@@ -129,7 +129,10 @@ class CsvTable:
             sep = max(_SEPARATORS, key=outside.count)
             if sep != ",":
                 self.said.append(f"separator {sep!r}, by the header")
-        names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=sep))]
+        try:
+            names = [name.strip() for name in next(csv.reader(io.StringIO(line), delimiter=sep))]
+        except csv.Error as error:
+            raise StopError(f"{self.path}: the header cannot be read: {error}") from error
         if len(names) < 2:
             raise StopError(
                 f"{self.path}: one column only, by the separator {sep!r}: the header is {line[:80]!r}; say another "

@@ -182,11 +182,11 @@ def test_said_columns_win_over_guesses(tmp_path: Path) -> None:
 
 
 def test_a_header_may_be_longer_than_any_block(tmp_path: Path) -> None:
-    names = [f"{'n' * 4_000}-{at}" for at in range(300)]
-    path = written(tmp_path, "time," + ",".join(names) + "\n2024-01-01" + ",1" * 300 + "\n2024-01-02" + ",2" * 300)
+    names = [f"{'n' * 100_000}-{at}" for at in range(12)]
+    path = written(tmp_path, "time," + ",".join(names) + "\n2024-01-01" + ",1" * 12 + "\n2024-01-02" + ",2" * 12)
     rows, recording = rows_of(path)
-    assert len(rows) == 600
-    assert "and 295 more" in recording.told()
+    assert len(rows) == 24
+    assert "and 7 more" in recording.told()
 
 
 def test_huge_integers_are_numbers(tmp_path: Path) -> None:
