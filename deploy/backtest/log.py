@@ -126,7 +126,7 @@ def _envelope(kind: Kind, offset: int, at_us: int) -> Envelope:
 
 
 def _ticks(before_us: int, next_us: int) -> list[int]:
-    """Times of ticks up to the next row, the last three half a minute apart: the clock believes a leap after a minute."""
+    """Times of ticks up to the next row. After three of them half a minute apart the clock believes a leap."""
     last = [next_us - 2 * _TICK_US, next_us - _TICK_US, next_us]
     apart_us = max(_TICK_US, (next_us - before_us) // _TICKS)
     return [*range(before_us + apart_us, last[0], apart_us), *last]

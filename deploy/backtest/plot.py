@@ -203,7 +203,8 @@ def _traces(curve: Curve, x: str, left: str, right: str) -> list[dict[str, Any]]
         edge | {"y": _rounded(highs), "fill": "tonexty", "fillcolor": _BAND},
         {
             "x": _ms_of(curve.at_us), "y": _rounded(curve.value), "xaxis": x, "yaxis": left, "mode": mode,
-            "line": {"color": _BLUE, "width": 1.2}, "marker": {"size": 4}, "hovertemplate": "%{y:.6g}, %{x}<extra></extra>",
+            "line": {"color": _BLUE, "width": 1.2}, "marker": {"size": 4},
+            "hovertemplate": "%{y:.6g}, %{x}<extra></extra>",
         },
         {
             "x": band_us, "y": _rounded(np.minimum(curve.score, _HIGHEST)), "xaxis": x, "yaxis": right,

@@ -88,11 +88,11 @@ def _notes(recording: Recording, columns: Columns, sort: bool | None) -> list[st
     met, names = recording.met, recording.table.columns
     notes = [*_of_times(met, columns)]
     if met.ragged.lines:
-        notes.append(f"{met.ragged.lines:,} lines do not fit the header and were left out: {met.ragged.example}")
+        notes.append(f"lines that do not fit the header, left out: {met.ragged.lines:,}, such as {met.ragged.example}")
     if met.values.unread:
-        notes.append(f"{met.values.unread:,} cells are no numbers and were not folded, such as {met.values.example!r}")
+        notes.append(f"cells that are no numbers, not folded: {met.values.unread:,}, such as {met.values.example!r}")
     if met.unnamed:
-        notes.append(f"{met.unnamed:,} rows name no sensor and were left out")
+        notes.append(f"rows that name no sensor, left out: {met.unnamed:,}")
     if recording.shape.left_out:
         notes.append(f"columns without numbers, left out: {_some([names[at] for at in recording.shape.left_out])}")
     if met.barren:
@@ -121,15 +121,15 @@ def _of_times(met: Met, columns: Columns) -> list[str]:
     elif times.local:
         notes.append(f"times without a zone are taken as {columns.zone}")
     if times.skipped:
-        notes.append(f"{times.skipped:,} times that the clocks skipped in spring were moved on by what was skipped")
+        notes.append(f"times that the clocks skipped in spring, moved on by what was skipped: {times.skipped:,}")
     if times.repeated:
         notes.append(
-            f"{times.repeated:,} times that the clocks showed twice in autumn: the first, but {times.second:,} after "
-            "the file stepped back are the second"
+            f"times that the clocks showed twice in autumn: {times.repeated:,}, of which {times.second:,} are the "
+            "second, as the file had stepped back; the others are the first"
         )
     if times.unread:
         notes.append(
-            f"{times.unread:,} rows have no time between 1990 and 2200 and were left out, such as {times.example!r}"
+            f"rows without a time between 1990 and 2200, left out: {times.unread:,}, such as {times.example!r}"
         )
     return notes
 

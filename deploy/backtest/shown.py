@@ -146,8 +146,8 @@ def _listed(outcome: Outcome) -> list[str]:
     if outcome.results[0][2].days == 0:
         lines.append("no time passed in what is counted: no figure per day")
     if judged is not None:
-        lines += _some("labels that match nothing", [f"{_label(one)}: {why}" for one, why in judged.nothing])
-        lines += _some("labels missed", [_label(one) for one in judged.missed])
+        lines += _some("matching nothing", [f"{_label(one)}: {why}" for one, why in judged.nothing])
+        lines += _some("missed", [_label(one) for one in judged.missed])
     return ["", *lines] if lines else []
 
 
@@ -161,7 +161,11 @@ def _some(what: str, lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
     more = [f"  and {len(lines) - _LISTED:,} more"] if len(lines) > _LISTED else []
-    return [f"{len(lines):,} {what}:", *(f"  {one}" for one in lines[:_LISTED]), *more]
+    return [
+        f"{len(lines):,} label{'' if len(lines) == 1 else 's'} {what}:",
+        *(f"  {one}" for one in lines[:_LISTED]),
+        *more,
+    ]
 
 
 def json_of(outcome: Outcome, files: Sequence[str]) -> dict[str, Any]:

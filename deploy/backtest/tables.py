@@ -59,12 +59,12 @@ class Table(Protocol):
         """
 
 
-class UnreadCellError(Exception):
-    """A cell of a column is not of the type that it was to be read as."""
+class UnreadCellError(StopError):
+    """A cell of a column is not of the type that it was to be read as. Whoever looked through the file knows better."""
 
-    def __init__(self, column: int) -> None:
+    def __init__(self, path: Path, column: int) -> None:
         self.column = column
-        super().__init__(column)
+        super().__init__(f"{path}: has changed since it was looked through: run it again")
 
 
 def open_table(path: Path, reading: Reading) -> Table:
@@ -196,7 +196,7 @@ class CsvTable:
                 yield from reader
         except (pa.ArrowException, UnicodeDecodeError) as error:
             if found := re.search(r"In CSV column #(\d+): CSV conversion error", str(error)):
-                raise UnreadCellError(int(found[1])) from error
+                raise UnreadCellError(self.path, int(found[1])) from error
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> StopError:

@@ -52,9 +52,8 @@ line/press/p,stuck,2025-01-01T00:40:00Z,2025-01-01T00:41:00Z
 def test_a_recorded_spike_is_found_told_written_and_drawn(run: Run, history: Path, tmp_path: Path) -> None:
     labels = written(tmp_path, LABELS, "labels.csv")
     quiet = written(tmp_path, '[[class]]\nname = "quiet"\nmatch = ["**"]\nmodels = []\n', "quiet.toml")
-    told = run(
-        history, "--labels", labels, "--compare", quiet, "--train-until", "2024-01-01 00:10", "--out", "s.csv", "--json", "f.json"
-    )  # fmt: skip
+    files = ["--labels", labels, "--compare", quiet, "--out", "s.csv", "--json", "f.json"]
+    told = run(history, *files, "--train-until", "2024-01-01 00:10")
     assert told.exit_code == 0, told.output
     for line in (
         r"^history.csv: wide: times in 'time', 2 sensors: 'line/press/t', 'line/press/p'$",
@@ -68,10 +67,10 @@ def test_a_recorded_spike_is_found_told_written_and_drawn(run: Run, history: Pat
         r"^alerts in a label \(precision\) +1 of 1, 100 % +0 of 0, –$",
         r"^delay, median +5 s +–$",
         r"^  spike +1 of 1 +0 of 1$",
-        r"^2 labels that match nothing:$",
+        r"^2 labels matching nothing:$",
         r"^  line/press/q stuck, .*: no such sensor \(did you mean \"line/press/.\"\?\)$",
         r"^  line/press/p stuck, .*: no reading in that time$",
-        r"^1 labels missed:$",
+        r"^1 label missed:$",
         r"^plot +history.backtest.html: 2 sensors$",
     ):
         assert re.search(line, told.output, re.MULTILINE), (line, told.output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,12 +118,10 @@ def test_lines_that_do_not_fit_rows_without_time_or_name_are_left_out_and_told(t
     assert found.readings == 2
     said = "\n".join(found.said)
     for part in (
-        "1 lines do not fit",
-        "1 rows have no time",
-        "'soon'",
-        "1 rows name no sensor",
-        "1 cells are no numbers",
-        "'x'",
+        "do not fit the header, left out: 1, such as 2 cells",
+        "without a time between 1990 and 2200, left out: 1, such as 'soon'",
+        "name no sensor, left out: 1",
+        "no numbers, not folded: 1, such as 'x'",
     ):
         assert part in said
 
@@ -187,6 +186,16 @@ def test_a_header_may_be_longer_than_any_block(tmp_path: Path) -> None:
     rows, recording = rows_of(path)
     assert len(rows) == 24
     assert "and 7 more" in recording.told()
+
+
+def test_the_two_nights_in_which_clocks_are_changed_are_told(tmp_path: Path) -> None:
+    times = ["2024-03-31 02:30", "2024-10-27 02:10", "2024-10-27 02:40", "2024-10-27 02:10"]
+    path = written(tmp_path, "time,a\n" + "".join(f"{one},1\n" for one in times))
+    found = look_through([path], Reading(), Columns(zone=ZoneInfo("Europe/Berlin")))
+    said = "\n".join(found.said)
+    assert "without a zone are taken as Europe/Berlin" in said
+    assert "skipped in spring, moved on by what was skipped: 1" in said
+    assert "showed twice in autumn: 3, of which 1 are the second" in said
 
 
 def test_huge_integers_are_numbers(tmp_path: Path) -> None:
