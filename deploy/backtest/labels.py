@@ -75,11 +75,15 @@ def read_labels(path: Path, zone: ZoneInfo | None = None) -> list[Label]:
 
 
 def _from_csv(path: Path, text: str, zone: ZoneInfo | None) -> list[Label]:
-    lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
+    numbered = [(at, line) for at, line in enumerate(re.split(r"\r\n|\n|\r", text), 1) if line.strip()]
+    lines = [line for _, line in numbered]
     if not lines:
         raise StopError(f"{path}: no labels: the file is empty; its header is sensor,start,end,kind")
     sep = max(",;\t", key=lines[0].count)
-    header, *rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=sep)
+    try:
+        header, *rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=sep)
+    except csv.Error as error:
+        raise StopError(f"{path}: labels cannot be read as CSV: {error}") from error
     names = [name.strip().lower() for name in header]
     place = {
         what: next((names.index(name) for name in usual if name in names), None) for what, usual in _COLUMNS.items()
@@ -96,7 +100,9 @@ def _from_csv(path: Path, text: str, zone: ZoneInfo | None) -> list[Label]:
         at = place[what]
         return ["" if at is None or at >= len(row) else row[at].strip() for row in rows]
 
-    labels = _made(path, column("sensor"), column("kind"), column("start"), column("end"), zone)
+    labels = _made(
+        path, column("sensor"), column("kind"), column("start"), column("end"), zone, [at for at, _ in numbered[1:]]
+    )
     # A label that is a moment is that moment.
     return [
         Label(one.sensor, one.kind, one.start_us, one.end_us + 1) if one.start_us == one.end_us else one
@@ -120,7 +126,7 @@ def _from_json(path: Path, text: str, zone: ZoneInfo | None) -> list[Label]:
                 case _:
                     raise StopError(f"{path}: labels of {name!r}: windows are [[start, end], …] by file")
     names, starts, ends = ([one[at] for one in flat] for at in range(3))
-    made = _made(path, names, [""] * len(flat), starts, ends, zone, first_line=None)
+    made = _made(path, names, [""] * len(flat), starts, ends, zone)
     return [Label(one.sensor, one.kind, one.start_us, one.end_us + 1) for one in made]
 
 
@@ -131,7 +137,7 @@ def _made(
     starts: list[str],
     ends: list[str],
     zone: ZoneInfo | None,
-    first_line: int | None = 2,
+    lines_at: list[int] | None = None,
 ) -> list[Label]:
     (start_us, starts_known), (end_us, ends_known) = (
         TimeReader(zone).read(pa.array(column, pa.utf8())) for column in (starts, ends)
@@ -143,7 +149,7 @@ def _made(
             what = (
                 "ends before it starts" if starts_known[at] and ends_known[at] else "is no time between 1990 and 2200"
             )
-            where = f"{path}" if first_line is None else f"{path}:{first_line + at}"
+            where = f"{path}" if lines_at is None else f"{path}:{lines_at[at]}"
             lines.append(f"{where}: {starts[at]!r} to {ends[at]!r} {what}")
         more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
         raise StopError("\n".join([*lines, *more]))

@@ -58,7 +58,7 @@ def _number(number: float | None) -> str:
         return "–"
     if abs(number) >= 100 or number == int(number):
         return f"{number:,.0f}"
-    return f"{number:.2g}" if abs(number) < 10 else f"{number:.1f}"
+    return f"{number:.3g}" if abs(number) < 10 else f"{number:.1f}"
 
 
 def _share(share: float | None) -> str:

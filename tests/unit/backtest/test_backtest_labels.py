@@ -59,7 +59,7 @@ def test_a_plain_file_of_labels_may_leave_out_sensor_and_kind(tmp_path: Path) ->
         ("", "is empty"),
         ("sensor,strat,end\n", 'did you mean "strat"'),
         ("sensor,start,end\na,2024-01-02,2024-01-01\n", "data.csv:2: .* ends before it starts"),
-        ("sensor,start,end\na,2024-01-01,2024-01-02\nb,soon,2024-01-02\n", "data.csv:3: 'soon' .* is no time"),
+        ("sensor,start,end\na,2024-01-01,2024-01-02\n\nb,soon,2024-01-02\n", "data.csv:4: 'soon' .* is no time"),
         ("sensor,start,end\n" + "a,x,y\n" * 12, "and 2 more"),
         ('{"a": 5}', "windows are"),
         ('{"a": [["2024-01-01"]]}', "windows are"),
@@ -157,11 +157,11 @@ def test_recall_precision_and_delay_are_what_they_say() -> None:
 
 
 def test_what_was_before_the_figures_begin_counts_for_nothing() -> None:
-    figures = figures_of(
-        replay_of([(0, 5, 8), (0, 50_000, None)], T0 + 43_200 * S), [window(0, 0, 10), window(0, 49_990, 50_010)]
-    )
+    # One label ends before, one goes on, one comes after.
+    windows = [window(0, 0, 10), window(0, 43_190, 43_210), window(0, 49_990, 50_010)]
+    figures = figures_of(replay_of([(0, 5, 8), (0, 43_195, 43_198), (0, 50_000, None)], T0 + 43_200 * S), windows)
     assert figures.judgement is not None
-    assert (figures.judgement.early, figures.judgement.labels, figures.judgement.found) == (1, 1, 1)
+    assert (figures.judgement.early, figures.judgement.labels, figures.judgement.found) == (1, 2, 1)
     assert figures.per_day == 2.0
 
 

@@ -121,6 +121,11 @@ def test_alerts_before_the_figures_begin_are_there_and_say_so() -> None:
     assert found.alerts[0].over_us == T0 + 13 * S
     assert found.alerts[1].over_us is None
     assert found.counted_us == 6 * S
+    spiked = noisy(1_500, 1)
+    whole, later = (
+        replay([spiked], ["a"], default_definitions(), MODELS, count_from_us=T0 + from_s * S) for from_s in (0, 1_001)
+    )
+    assert whole.peak[0] > 1 > later.peak[0] > 0
 
 
 def test_rows_that_are_not_folded_are_counted_by_why() -> None:
