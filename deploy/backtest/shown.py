@@ -43,7 +43,7 @@ def span_of(seconds: float | None) -> str:
     """A duration for people.
 
     >>> span_of(0.5), span_of(90), span_of(7_300), span_of(400_000), span_of(None)
-    ('0.5 s', '90 s', '122 min', '4.6 days', '–')
+    ('0.5 s', '90 s', '122 min', '4.63 days', '–')
     """
     if seconds is None:
         return "–"

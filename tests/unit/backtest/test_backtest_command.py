@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 from deploy.cli import app
 from tests.unit.backtest.tables import written
 
-pytest.importorskip("plotly")
 Run = Callable[..., Result]
 STEP = 1_704_067_200
 
@@ -108,6 +107,19 @@ def test_the_report_needs_no_network_and_no_name_breaks_it(run: Run, tmp_path: P
 def test_no_plot_is_drawn_where_none_is_wanted(run: Run, history: Path, tmp_path: Path) -> None:
     assert run(history, "--no-plot").exit_code == 0
     assert list(tmp_path.iterdir()) == [history]
+
+
+def test_without_the_library_there_is_no_plot_and_all_else(
+    run: Run, history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.backtest.plot.has_plotly", lambda: False)
+    told = run(history)
+    assert told.exit_code == 0
+    assert "pip install 'millstream[plot]'" in told.output
+    assert "alerts a day" in told.output
+    wanted = run(history, "--plot", "p.html")
+    assert wanted.exit_code == 2
+    assert "pip install 'millstream[plot]'" in wanted.output
 
 
 def test_a_file_out_of_order_is_sorted_or_counted(run: Run, tmp_path: Path) -> None:
