@@ -93,7 +93,8 @@ def test_cells_that_are_no_numbers_are_counted_and_the_rest_is_read(tmp_path: Pa
     path = written(tmp_path, "time,a,b,c\n" + "\n".join(lines))
     rows, recording = rows_of(path)
     assert len(rows) == 179
-    assert (recording.met.values.unread, recording.met.values.example) == (1, "offline")
+    values = recording.met.values
+    assert (values.empty, values.unread, values.example) == (0, 1, "offline")
 
 
 def test_a_bad_cell_far_down_the_file_is_met_too(tmp_path: Path) -> None:
