@@ -102,8 +102,10 @@ def test_a_bad_cell_far_down_the_file_is_met_too(tmp_path: Path) -> None:
         f"{1_704_067_200 + at},{at % 7},{'n.a.' if at == 29_999 else 1},{'?' if at == 25_000 else 2}"
         for at in range(30_000)
     ]
-    rows, recording = rows_of(written(tmp_path, "time,a,b,c\n" + "\n".join(lines)))
+    rows, recording = rows_of(written(tmp_path, "time,a,b,c\nshort\n" + "\n".join(lines)))
     assert len(rows) == 89_998
+    # It is read anew from the start, and nothing is counted twice.
+    assert (recording.met.lines, recording.met.ragged.lines) == (30_000, 1)
     assert recording.met.values.unread == 2
 
 
