@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from deploy.commands.alerts import alerts
+from deploy.commands.backtest import backtest
 from deploy.commands.discover import discover
 from deploy.commands.explain import explain
 from deploy.commands.quarantine import quarantine_app
@@ -208,3 +209,4 @@ app.command()(explain)
 app.add_typer(sensors_app, name="sensors")
 app.add_typer(quarantine_app, name="quarantine")
 app.command()(alerts)
+app.command()(backtest)
