@@ -40,7 +40,7 @@ def river_detectors() -> Mapping[str, type[Any]]:
             warnings.simplefilter("ignore")  # what river thinks of its own dependencies
             from river import anomaly, base
     except ImportError as error:
-        raise ValueError("needs the package river, which is not installed: pip install river") from error
+        raise ValueError("needs the package river, which is not installed: pip install 'millstream[river]'") from error
     kinds = (base.AnomalyDetector, base.SupervisedAnomalyDetector)
     found = {name: getattr(anomaly, name) for name in anomaly.__all__}
     return {f"anomaly.{name}": one for name, one in found.items() if issubclass(one, kinds)}

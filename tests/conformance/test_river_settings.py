@@ -109,7 +109,7 @@ def test_without_river_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, name, None)
 
     assert model_registry().problems(HST) == [
-        f"model {HST}: needs the package river, which is not installed: pip install river"
+        f"model {HST}: needs the package river, which is not installed: pip install 'millstream[river]'"
     ]
 
 
