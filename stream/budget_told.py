@@ -16,12 +16,12 @@ from stream.fold.partition import PartitionFold
 
 @dataclass(slots=True)
 class Spending:
-    """A class's, over the partitions of a worker; alerts a day. boundary: the highest of a partition's, >= 1."""
+    """A class's, over a worker's partitions; alerts a day. boundary: the highest of a partition's, 0 if unknown."""
 
     allowed: float = 0.0
     spent: float = 0.0
     expected: float = 0.0
-    boundary: float = 1.0
+    boundary: float = 0.0
 
 
 def spending(folds: Iterable[PartitionFold]) -> dict[str, Spending]:
@@ -65,6 +65,6 @@ class BudgetMetrics(Collector):
                 ("budget_per_day", "Alerts a day that a class may bring; it may use a half of what others leave."),
                 ("budget_spent", "Alerts on scores of about the last day, told or not."),
                 ("expected_per_day", "Alerts a day to expect by what is remembered of the last days."),
-                ("boundary", "What combined scores are divided by, at most: 1 while the budget suffices."),
+                ("boundary", "What combined scores are divided by, at most: 1 or 0.85 while the budget suffices."),
             )
         ]

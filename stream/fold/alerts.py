@@ -80,7 +80,7 @@ MISSED = 2
 """It fired and is over, and nobody was told."""
 
 
-_FAR_WORSE = 2.0
+_FAR_WORSE = 3.0
 _DAY_US = 86_400_000_000
 
 
@@ -294,7 +294,7 @@ def judge_open(
                     row["scored_by"],
                     row["low"],
                     row["high"],
-                    max(1.0, row["bar"]) * (1.0 + row["extra"]),
+                    (row["bar"] if row["bar"] > 0.0 else 1.0) * (1.0 + row["extra"]),
                     row["spent"],
                 )
     return n
@@ -306,7 +306,7 @@ class Transition:
 
     id: the same for all transitions of an episode, and the same in every replay. at_us, since_us: event time, µs.
     model: which one set the score, or None. band: what was expected, (low, high), None
-    for no limit on that side; None where nothing was known. width: what the model's own score was divided by, >= 1.
+    for no limit on that side; None where nothing was known. width: what the model's own score was divided by.
     spent: alerts of this sensor within about a day before.
     """
 

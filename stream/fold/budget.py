@@ -1,8 +1,9 @@
 """The budget of alerts: how high scores of a class have to be for the plant to stay within its alerts a day.
 
 One sensor never sees enough of its own tail, so the peaks of all sensors of a class are pooled, each time of excitement
-once. Where more of them reach 1.0 than the budget allows, the class's boundary rises to where their tail says that only
-as many will; it never falls below 1.0, which is the models' own boundary: a budget is a limit, not a target.
+once. Where more of them reach 1.0, the models' own boundary, than the budget allows, the class's boundary rises to
+where their tail says that only as many will. Where it has been seen for a day that hardly any do, the boundary falls to
+0.85, and no further: a budget is a limit, not a target.
 
 A partition has its part of the plant's budget. It is shared out to classes by their sensors and the severity of their
 rules; of what the others leave over, a class may use a half. Peaks are forgotten within days.
@@ -25,9 +26,10 @@ from models.compiled import kernel
 
 FIRST = 0.5
 """The lowest score that counts as excitement."""
+LOWEST = 0.85
+"""The lowest boundary."""
 LEVELS = 40
 _STEP = 0.17328679513998632  # ln(2) / 4: four levels double a score
-_BOUNDARY_LEVEL = 4  # the level that begins at 1.0
 _ENOUGH = 10.0  # peaks by which a tail is known
 _USUAL_EXCESS = 0.35  # of a tail of which nothing is known: mean of ln(peak / level)
 _USUAL_WEIGHT = 2.0
@@ -35,6 +37,7 @@ _USUAL_WEIGHT = 2.0
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
 _HEAD_START_DAYS = 0.25
+_CAREFUL_DAYS = 1.0  # before the boundary may fall
 _LENT = 0.5  # share of what others leave over that a class may use
 REFRESH_US = 600_000_000
 """How often the clock makes budgets anew."""
@@ -45,7 +48,8 @@ POOL = np.dtype(
         ("as_of_us", np.int64),  # and when it was made anew
         ("allowed", np.float64),  # peaks that may be beyond the boundary, of those that are remembered
         ("daily", np.float64),  # alerts a day
-        ("boundary", np.float64),  # >= 1; 0 before anything is known
+        ("lowest", np.float64),  # the boundary that there is if the budget suffices
+        ("boundary", np.float64),  # 0 before anything is known
         ("spent", np.float64),  # alerts of about a day
         ("peaks", np.float64, (LEVELS,)),  # by level; what is above the last one is in it
     ]
@@ -66,16 +70,16 @@ def level_of_score(score: float) -> int:
 
 
 @kernel
-def boundary_of(peaks: NDArray[np.float64], allowed: float) -> float:
-    """The score, at least 1.0, that no more than `allowed` (> 0) of such peaks are expected to reach.
+def boundary_of(peaks: NDArray[np.float64], allowed: float, lowest: float) -> float:
+    """The score, at least `lowest`, that no more than `allowed` (> 0) of such peaks are expected to reach.
 
     >>> peaks = np.zeros(LEVELS)
     >>> peaks[4:8] = 100.0, 50.0, 25.0, 12.5
-    >>> 1.0 == boundary_of(peaks, 200.0) < 2.0 < boundary_of(peaks, 10.0) < boundary_of(peaks, 1.0)
-    True
+    >>> [round(boundary_of(peaks, allowed, 1.0), 1) for allowed in (200.0, 100.0, 10.0, 1.0)]
+    [1.0, 1.1, 1.7, 2.3]
     """
-    if reaching(peaks, 1.0) <= allowed:
-        return 1.0
+    if reaching(peaks, lowest) <= allowed:
+        return lowest
     tail, excess, level = 0.0, 0.0, LEVELS
     while level > 0 and tail < max(_ENOUGH, allowed):
         level -= 1
@@ -84,7 +88,7 @@ def boundary_of(peaks: NDArray[np.float64], allowed: float) -> float:
         excess += peaks[above] * (above - level + 0.5) * _STEP
     mean = (excess + _USUAL_WEIGHT * _USUAL_EXCESS) / (tail + _USUAL_WEIGHT)
     beyond = mean * math.log(max(tail / allowed, 1.0))
-    boundary: float = max(1.0, FIRST * math.exp(level * _STEP + beyond))
+    boundary: float = max(lowest, FIRST * math.exp(level * _STEP + beyond))
     return boundary
 
 
@@ -117,7 +121,8 @@ def count_peak(pool: Any, peak: float, before: float) -> None:
         pool["peaks"][was] = max(pool["peaks"][was] - 1.0, 0.0)
     pool["peaks"][level] += 1.0
     if pool["daily"] > 0.0:
-        pool["boundary"] = boundary_of(pool["peaks"], pool["allowed"] * _left(pool["spent"], pool["daily"]))
+        allowed = pool["allowed"] * _left(pool["spent"], pool["daily"])
+        pool["boundary"] = boundary_of(pool["peaks"], allowed, pool["lowest"])
 
 
 def refresh(
@@ -137,14 +142,16 @@ def refresh(
         pool["as_of_us"] = now_us
         pool["peaks"] *= math.exp(-days / _MEMORY_DAYS)
         pool["spent"] *= math.exp(-days)
+        pool["lowest"] = LOWEST if now_us - pool["since_us"] >= _CAREFUL_DAYS * _DAY_US else 1.0
         days = days_remembered(pool) + _HEAD_START_DAYS
         pool["allowed"] = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
     own = shares * pools["allowed"]
-    spare = np.maximum(own - [reaching(pool["peaks"], max(1.0, pool["boundary"])) for pool in pools], 0.0)
+    spare = np.maximum(own - [reaching(pool["peaks"], pool["boundary"] or 1.0) for pool in pools], 0.0)
     for pool, allowed in zip(pools, own + _LENT * (spare.sum() - spare), strict=True):
         pool["daily"] = alerts_per_day * allowed / pool["allowed"]
         pool["allowed"] = max(allowed, 1e-3)
-        pool["boundary"] = boundary_of(pool["peaks"], pool["allowed"] * _left(pool["spent"], pool["daily"]))
+        left = pool["allowed"] * _left(pool["spent"], pool["daily"])
+        pool["boundary"] = boundary_of(pool["peaks"], left, pool["lowest"])
 
 
 def days_remembered(pool: Any) -> float:
@@ -156,7 +163,7 @@ def days_remembered(pool: Any) -> float:
 def expected_per_day(pool: Any) -> float:
     """Alerts a day to expect of a class by what is remembered; NaN in the first hour."""
     days = days_remembered(pool)
-    return float(reaching(pool["peaks"], max(1.0, float(pool["boundary"])))) / days if days > 1.0 / 24.0 else math.nan
+    return float(reaching(pool["peaks"], float(pool["boundary"]))) / days if days > 1.0 / 24.0 else math.nan
 
 
 def carry_pools(names: Sequence[str], pools: NDArray[Any], new_names: Sequence[str]) -> NDArray[Any]:
@@ -173,7 +180,9 @@ def wrong_pools(pools: NDArray[Any]) -> str | None:
     times = np.concatenate([pools["since_us"], pools["as_of_us"]])
     if times.size and not (times.min() >= 0 and times.max() <= 2**56):
         return "a budget of a time that there is not"
-    numbers = np.concatenate([pools[name].ravel() for name in ("allowed", "daily", "boundary", "spent", "peaks")])
+    numbers = np.concatenate(
+        [pools[name].ravel() for name in ("allowed", "daily", "lowest", "boundary", "spent", "peaks")]
+    )
     if not (np.isfinite(numbers) & (numbers >= 0.0)).all():
         return "a budget that is no number"
     return None

@@ -2,9 +2,9 @@
 
 The combined score, the highest over the sensor's models, is divided by the class's boundary (`budget.py`) and by the
 sensor's width: who alerts again and again must be the more unusual for the next one, so that a single bad actor neither
-spends the whole budget nor raises the boundary for others. Scores never grow: 1.0 is reached later, not earlier.
+spends the whole budget nor raises the boundary for others.
 
-A time of excitement begins with a score of 0.5 and lasts 200 readings, longer if the score is still outside then. It
+A time of excitement begins with a score of 0.5 and lasts 100 readings, longer if the score is still outside then. It
 counts as one peak, and all in it is held against the boundary that was there when it began.
 """
 
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from models.compiled import ORDERLY, kernel
 from stream.fold.budget import FIRST, count_peak
 
-REFRACTORY = 200
+REFRACTORY = 100
 """Readings that belong to one time of excitement."""
-_AGAIN = 50  # readings by which it goes on
+_AGAIN = 25  # readings by which it goes on
 _STILL = 0.8
 _WIDENING = 0.15
 _HOUR_US = 3_600_000_000
@@ -69,7 +69,7 @@ def calibrate(
             _widen(row, ts_us[i], 0.0)
         width = 1.0 + row["extra"]
         own = score[i] / width
-        boundary = max(1.0, pool["boundary"])
+        boundary = pool["boundary"] if pool["boundary"] > 0.0 else 1.0
         if row["left"] > 0:
             boundary = row["bar"]
             row["left"] -= 1

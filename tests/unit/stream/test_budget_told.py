@@ -35,5 +35,5 @@ def test_a_page_has_them_by_class_and_none_before_there_is_a_partition() -> None
 
     folds.append(PartitionFold(PLAN, PARTITIONS))
 
-    assert b'millstream_worker_alert_boundary{class="heat"} 1.0' in generate_latest(registry)
+    assert b'millstream_worker_alert_boundary{class="heat"} 0.0' in generate_latest(registry)
     assert b'millstream_worker_alert_budget_per_day{class="rest"} 0.0' in generate_latest(registry)
