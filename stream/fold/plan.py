@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.contract.class_settings import ClassSettings, RuleSettings
-from ingest.contract.classes import ClassTable, Reporting
+from ingest.contract.class_settings import MOST_SENTINELS, ClassSettings, RuleSettings
+from ingest.contract.classes import ClassTable, Kind, Reporting
 from ingest.contract.panes import pane_levels
 from ingest.contract.registry import Registry
 from models.base import Model
 from stream.fold.alerts import RULE
 from stream.fold.definitions import Definitions
+from stream.fold.gate import CLOSE, DEFAULT_SENTINELS
 
 AS_ITS_SOURCE = 2
 LIMITS = np.dtype(
@@ -27,6 +28,13 @@ LIMITS = np.dtype(
         ("low", np.float64),
         ("high", np.float64),
         ("staleness_us", np.int64),
+        ("max_rate", np.float64),  # per second
+        ("sentinels_from", np.float64),  # no smaller magnitude is one
+        ("counter", np.int16),
+        ("described", np.int16),  # 1: the range that a device described counts
+        ("sentinels_named", np.int16),  # 1: by the class; they are refused wherever the sensor was
+        ("sentinels_used", np.int16),
+        ("sentinels", np.float64, (MOST_SENTINELS,)),
     ]
 )
 
@@ -96,6 +104,10 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
+        row["max_rate"] = np.inf if one.max_rate is None else one.max_rate
+        row["counter"] = one.kind is Kind.COUNTER
+        row["described"] = low is None and high is None
+        _set_sentinels(row, one)
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
@@ -120,6 +132,15 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         definitions=definitions,
         registry=models,
     )
+
+
+def _set_sentinels(row: Any, one: ClassSettings) -> None:
+    named = one.sentinels is not None
+    codes = one.sentinels if one.sentinels is not None else DEFAULT_SENTINELS if one.kind is Kind.GAUGE else ()
+    row["sentinels_from"] = min((abs(code) * (1.0 - CLOSE) for code in codes), default=np.inf)
+    row["sentinels_named"] = named
+    row["sentinels_used"] = len(codes)
+    row["sentinels"][: len(codes)] = codes
 
 
 def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:
