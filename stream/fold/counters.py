@@ -107,14 +107,16 @@ def pace(panes: Any, slot: int) -> float:
     return (high - low) / ((last_us - first_us) / 1e6) if last_us > first_us else 0.0
 
 
-def forget_turns(sensors: NDArray[Any], rows: NDArray[np.bool_]) -> None:
-    """From now on these count from the value that they have. sensors: of a state; rows: of them, by which."""
+def forget_turns(sensors: NDArray[Any], which: NDArray[np.bool_]) -> None:
+    """From now on these sensors count from the value that they have. Both: shape (slots,)."""
     for name, _ in COUNTER_FIELDS:
-        sensors[name][rows] = 0
+        sensors[name][which] = 0
 
 
 def move(panes: NDArray[Any], by: float) -> NDArray[Any]:
     """A counter's panes as they would be with another offset."""
+    if by == 0.0:
+        return panes
     moved = panes.copy()
     for name in ("mean", "min", "max", "first", "last"):
         moved[name] += by
