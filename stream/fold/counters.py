@@ -54,7 +54,8 @@ def unwrap(
     if not in_order:
         # What came between the turn and the first reading after it is at most as large as that.
         of_now = ts_us >= row["turned_us"] or value <= row["turned_value"]
-        return value + (row["offset"] if of_now else row["before"])
+        offset: float = row["offset"] if of_now else row["before"]
+        return value + offset
     last = row["last_value"]
     if row["last_us"] > 0 and value < last:
         top = _rolled_over(row, panes, slot, ts_us, value, max_rate)
@@ -71,7 +72,8 @@ def unwrap(
             row["offset"] += last if began_anew else last - value
             row["resets"] += 1
             turns[_RESET] += 1
-    return value + row["offset"]
+    offset = row["offset"]
+    return value + offset
 
 
 @borrowing_kernel

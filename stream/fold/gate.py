@@ -145,7 +145,8 @@ def _is_sentinel(panes: Any, slot: int, value: float, limits: Any) -> bool:
     for at in range(limits["sentinels_used"]):
         code = limits["sentinels"][at]
         if abs(value - code) <= CLOSE * abs(code):
-            return limits["sentinels_named"] != 0 or abs(value) > _FAR * _largest(panes, slot)
+            named: bool = limits["sentinels_named"] != 0
+            return named or abs(value) > _FAR * _largest(panes, slot)
     return False
 
 
@@ -165,14 +166,15 @@ def _too_fast(row: Any, ts_us: int, value: float, limits: Any) -> bool:
     """Whether a value is too far from the last folded one. The longer ago that was, the farther it may be, and when it
     is stale it says nothing any more: so a real step blinds nobody for ever.
     """
-    passed_us = ts_us - row["last_us"]
+    passed_us: int = ts_us - row["last_us"]
     if row["last_us"] == 0 or abs(passed_us) >= limits["staleness_us"]:
         return False
-    way = value - row["last_value"]
+    way: float = value - row["last_value"]
+    most: float = limits["max_rate"] * (abs(passed_us) / 1e6)
     if limits["counter"] != 0:
         # A fall is a turn, and before it there were other counts.
-        return passed_us > 0 and way > limits["max_rate"] * (passed_us / 1e6)
-    return abs(way) > limits["max_rate"] * (abs(passed_us) / 1e6)
+        return passed_us > 0 and way > most
+    return abs(way) > most
 
 
 @kernel

@@ -260,9 +260,7 @@ class PartitionFold:
                 bank, slot, readings.ts_us, folded, verdict, state.class_of, used.uses, used.params, number,
                 score, scored_by, expected,
             )  # fmt: skip
-        fold_sketches(
-            state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict
-        )
+        fold_sketches(state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict)
         heard(state, slot, verdict)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:

@@ -75,10 +75,10 @@ def counts(draw: st.DrawFn) -> tuple[list[Count], int, int]:
     start = draw(st.one_of(st.integers(0, 1_000), st.integers(top - 3_000, top - 1)))
     device, found, turns = Device(bits, start), list[Count](), [0, 0]
     found.append(device.count(0))
-    for by in draw(st.lists(st.integers(0, 2_000), max_size=40)):
+    for by, is_reset in draw(st.lists(st.tuples(st.integers(0, 2_000), st.sampled_from([0, 0, 0, 1])), max_size=40)):
         last = found[-1].value
         # A count that is small falls by less than half when it begins anew; close to the top, it could be a rollover.
-        if last > 10_000 and by % 7 == 0 and last < top - top // 16 - 2_001:
+        if is_reset and 2 * by < last < top - max(top // 16, 10_000):
             found.append(device.reset(by))
             turns[1] += 1
             continue
@@ -88,9 +88,7 @@ def counts(draw: st.DrawFn) -> tuple[list[Count], int, int]:
 
 
 def log_of(values: list[float], step_us: int = S_US) -> list[Batch]:
-    return [
-        Batch(START_US + at * step_us, (Row("a/t", START_US + at * step_us, x),)) for at, x in enumerate(values)
-    ]
+    return [Batch(START_US + at * step_us, (Row("a/t", START_US + at * step_us, x),)) for at, x in enumerate(values)]
 
 
 def turns_of(found: Folded) -> tuple[int, int]:

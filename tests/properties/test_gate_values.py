@@ -25,8 +25,8 @@ from stream.fold.partition import PartitionFold
 from stream.fold.rows import SENSOR
 from tests.unit.stream.logs import (
     FUTURE_US,
-    PARTITIONS,
     HOUR_US,
+    PARTITIONS,
     S_US,
     START_US,
     Batch,
