@@ -169,7 +169,7 @@ def table(sensors: Sequence[KnownSensor]) -> Iterator[str]:
     """For people."""
     if not sensors:
         return
-    rows = [["SENSOR", "CLASS", "SILENT", "LAST READING", "VALUE", "ALERTS", "PARTITION", "REMARKS"]]
+    rows = [["SENSOR", "CLASS", "SILENT", "LAST READING", "VALUE", "ALERTS", "PARTITION"]]
     for one in sensors:
         value = printable(one.value, _TEXT_WIDTH) if isinstance(one.value, str) else _number(one.value)
         rows.append(
@@ -181,9 +181,11 @@ def table(sensors: Sequence[KnownSensor]) -> Iterator[str]:
                 value,
                 str(one.alerts or ""),
                 str(one.partition),
-                "; ".join(_remarks(one)),
             ]
         )
+    if any(said := ["; ".join(_remarks(one)) for one in sensors]):
+        for row, remark in zip(rows, ["REMARKS", *said], strict=True):
+            row.append(remark)
     yield from aligned(rows, right=frozenset({"SILENT", "VALUE", "ALERTS", "PARTITION"}))
 
 
