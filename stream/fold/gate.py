@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ingest.contract.readings import Flag, Quality
-from models.compiled import ORDERLY, kernel
+from models.compiled import ORDERLY, borrowing_kernel, kernel
 from stream.fold.windows import NO_PANE
 
 RING = 16
@@ -71,7 +71,7 @@ _OUT_OF_RANGE = int(Verdict.OUT_OF_RANGE)
 _NOT_NUMERIC = int(Verdict.NOT_NUMERIC)
 OVER_BUDGET = int(Verdict.OVER_BUDGET)
 _REPLAYED = int(Verdict.REPLAYED)
-_SENTINEL = int(Verdict.SENTINEL)
+SENTINEL = int(Verdict.SENTINEL)
 _TOO_FAST = int(Verdict.TOO_FAST)
 
 _RETAINED_FLAG = int(Flag.RETAINED)
@@ -139,62 +139,15 @@ def times_of(sensors: Any) -> Callable[[int, Iterable[int]], list[int]]:
     return held
 
 
-@kernel
-def _is_sentinel(panes: Any, slot: int, value: float, limits: Any) -> bool:
-    """Whether a value is a class's sentinel; one that nobody has named, only if the sensor says nothing like it."""
-    for at in range(limits["sentinels_used"]):
-        code = limits["sentinels"][at]
-        if abs(value - code) <= CLOSE * abs(code):
-            named: bool = limits["sentinels_named"] != 0
-            return named or abs(value) > _FAR * _largest(panes, slot)
-    return False
-
-
-@kernel
-def _largest(panes: Any, slot: int) -> float:
-    """The largest magnitude in all that a sensor's panes hold."""
-    found = 0.0
-    for at in range(panes.shape[1]):
-        pane = panes[slot, at]
-        if pane["id"] != NO_PANE and pane["min"] <= pane["max"]:
-            found = max(found, abs(pane["min"]), abs(pane["max"]))
-    return found
-
-
-@kernel
-def _too_fast(row: Any, ts_us: int, value: float, limits: Any) -> bool:
-    """Whether a value is too far from the last folded one. The longer ago that was, the farther it may be, and when it
-    is stale it says nothing any more: so a real step blinds nobody for ever.
-    """
-    passed_us: int = ts_us - row["last_us"]
-    if row["last_us"] == 0 or abs(passed_us) >= limits["staleness_us"]:
-        return False
-    way: float = value - row["last_value"]
-    most: float = limits["max_rate"] * (abs(passed_us) / 1e6)
-    if limits["counter"] != 0:
-        # A fall is a turn, and before it there were other counts.
-        return passed_us > 0 and way > most
-    return abs(way) > most
-
-
-@kernel
+@borrowing_kernel
 def judge(
-    row: Any,
-    panes: Any,
-    slot: int,
-    ts_us: int,
-    value: float,
-    is_text: bool,
-    quality: int,
-    flags: int,
-    latest_us: int,
-    limits: Any,
+    row: Any, ts_us: int, value: float, is_text: bool, quality: int, flags: int, latest_us: int, limits: Any
 ) -> int:
     """The verdict of one reading; `row` learns its timestamp. What is good is in order if it is newer than all that
     was folded: one that was refused puts none after it out of order, however far ahead it was.
 
-    panes: of all slots. latest_us: the latest time that is not yet the future. limits: the class's row of
-    `plan.LIMITS`.
+    latest_us: the latest time that is not yet the future. limits: the class's row of `plan.LIMITS`. SENTINEL is the
+    last word only where the class names its sentinels: else `is_far` has it, and after that `believe`.
     """
     if ts_us > latest_us:
         return _FUTURE
@@ -215,14 +168,58 @@ def judge(
         return STATE
     if is_text:
         return _NOT_NUMERIC
+    # One comparison for nearly all: what is not even unusual is neither a sentinel nor out of range, nor infinite.
+    if limits["plain"] != 0 and limits["usual_low"] <= value <= limits["usual_high"] and flags & _BEYOND_RANGE == 0:
+        return FOLDED if newer else OUT_OF_ORDER
     if not np.isfinite(value):
         return _NON_FINITE
-    if abs(value) >= limits["sentinels_from"] and _is_sentinel(panes, slot, value, limits):
-        return _SENTINEL
+    return SENTINEL if is_sentinel(value, limits) else believe(row, ts_us, value, flags, limits)
+
+
+@borrowing_kernel
+def believe(row: Any, ts_us: int, value: float, flags: int, limits: Any) -> int:
+    """The verdict of a finite number that is no sentinel."""
     if value < limits["low"] or value > limits["high"]:
         return _OUT_OF_RANGE
     if flags & _BEYOND_RANGE and limits["described"] != 0:
         return _OUT_OF_RANGE
     if limits["max_rate"] < np.inf and _too_fast(row, ts_us, value, limits):
         return _TOO_FAST
-    return FOLDED if newer else OUT_OF_ORDER
+    return FOLDED if ts_us > row["last_us"] else OUT_OF_ORDER
+
+
+@borrowing_kernel
+def is_sentinel(value: float, limits: Any) -> bool:
+    """Whether a value is one of the class's sentinels."""
+    for at in range(limits["sentinels_used"]):
+        code = limits["sentinels"][at]
+        if abs(value - code) <= CLOSE * abs(code):
+            return True
+    return False
+
+
+@borrowing_kernel
+def is_far(panes: Any, slot: int, value: float) -> bool:
+    """Whether a value is out of all proportion to what the panes of a sensor hold."""
+    largest = 0.0
+    for at in range(panes.shape[1]):
+        pane = panes[slot, at]
+        if pane["id"] != NO_PANE and pane["min"] <= pane["max"]:
+            largest = max(largest, abs(pane["min"]), abs(pane["max"]))
+    return abs(value) > _FAR * largest
+
+
+@borrowing_kernel
+def _too_fast(row: Any, ts_us: int, value: float, limits: Any) -> bool:
+    """Whether a value is too far from the last folded one. The longer ago that was, the farther it may be, and when it
+    is stale it says nothing any more: so a real step blinds nobody for ever.
+    """
+    passed_us: int = ts_us - row["last_us"]
+    if row["last_us"] == 0 or abs(passed_us) >= limits["staleness_us"]:
+        return False
+    way: float = value - row["last_value"]
+    most: float = limits["max_rate"] * (abs(passed_us) / 1e6)
+    if limits["counter"] != 0:
+        # A fall is a turn, and before it there were other counts.
+        return passed_us > 0 and way > most
+    return abs(way) > most

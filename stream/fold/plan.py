@@ -29,11 +29,13 @@ LIMITS = np.dtype(
         ("high", np.float64),
         ("staleness_us", np.int64),
         ("max_rate", np.float64),  # per second
-        ("sentinels_from", np.float64),  # no smaller magnitude is one
+        ("usual_low", np.float64),  # what is between these is in the range, and no sentinel
+        ("usual_high", np.float64),
+        ("plain", np.int16),  # 1: there is no largest rate
         ("counter", np.int16),
         ("described", np.int16),  # 1: the range that a device described counts
         ("sentinels_named", np.int16),  # 1: by the class; they are refused wherever the sensor was
-        ("sentinels_used", np.int16),
+        ("sentinels_used", np.int64),
         ("sentinels", np.float64, (MOST_SENTINELS,)),
     ]
 )
@@ -105,6 +107,7 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
         row["max_rate"] = np.inf if one.max_rate is None else one.max_rate
+        row["plain"] = one.max_rate is None
         row["counter"] = one.kind is Kind.COUNTER
         row["described"] = low is None and high is None
         _set_sentinels(row, one)
@@ -137,7 +140,9 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
 def _set_sentinels(row: Any, one: ClassSettings) -> None:
     named = one.sentinels is not None
     codes = one.sentinels if one.sentinels is not None else DEFAULT_SENTINELS if one.kind is Kind.GAUGE else ()
-    row["sentinels_from"] = min((abs(code) * (1.0 - CLOSE) for code in codes), default=np.inf)
+    # No smaller magnitude is one, nor another number that is taken for it.
+    least = np.nextafter(min((abs(code) * (1.0 - CLOSE) for code in codes), default=np.inf), -1.0)
+    row["usual_low"], row["usual_high"] = max(row["low"], -least), min(row["high"], least)
     row["sentinels_named"] = named
     row["sentinels_used"] = len(codes)
     row["sentinels"][: len(codes)] = codes

@@ -9,7 +9,21 @@ from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
 from stream.fold.counters import COUNTER_FIELDS, unwrap
-from stream.fold.gate import BAD, BAD_QUALITY, DUPLICATE, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, STATE, judge
+from stream.fold.gate import (
+    BAD,
+    BAD_QUALITY,
+    DUPLICATE,
+    FOLDED,
+    LATE,
+    OUT_OF_ORDER,
+    OVER_BUDGET,
+    RING,
+    SENTINEL,
+    STATE,
+    believe,
+    is_far,
+    judge,
+)
 from stream.fold.windows import add_sample, floor_of, held_until, hold
 
 SENSOR = np.dtype(
@@ -100,7 +114,9 @@ def fold_rows(
         row = sensors[at]
         limit = limits[class_of[at]]
         t, x = ts_us[i], value[i]
-        found = judge(row, panes, at, t, x, is_text[i], quality[i], flags[i], latest_us, limit)
+        found = judge(row, t, x, is_text[i], quality[i], flags[i], latest_us, limit)
+        if found == SENTINEL and limit["sentinels_named"] == 0 and not is_far(panes, at, x):
+            found = believe(row, t, x, flags[i], limit)
         if found in (FOLDED, OUT_OF_ORDER):
             in_order = found == FOLDED
             weight = 1.0
@@ -110,11 +126,13 @@ def fold_rows(
                     end_us = held_until(row, t, limit["staleness_us"])
                     if end_us > row["last_us"]:
                         hold(panes, at, levels, row["last_us"], end_us, row["last_value"] + row["offset"])
+            y = x
             if limit["counter"] != 0:
-                folded[i] = unwrap(row, panes, at, t, x, in_order, limit["max_rate"], turns)
+                y = unwrap(row, panes, at, t, x, in_order, limit["max_rate"], turns)
+                folded[i] = y
             if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
                 found = LATE  # no window reaches back so far
-            elif not add_sample(panes, at, levels, t, folded[i], weight):
+            elif not add_sample(panes, at, levels, t, y, weight):
                 found = LATE
             elif in_order:
                 if row["last_us"] == 0 or x != row["last_value"]:
@@ -134,11 +152,12 @@ def fold_rows(
                 row["until_us"] = t
             row["holds"] = 0
         verdict[i] = found
-        if found <= STATE:
-            row["refused"] = 0
-        elif found != DUPLICATE or (t == row["shown_us"] and (x < row["shown_value"] or x > row["shown_value"])):
+        if found > STATE:
             # What was only sent again says nothing; a clock that stands still does.
-            row["refused"] = found
+            if found != DUPLICATE or (t == row["shown_us"] and (x < row["shown_value"] or x > row["shown_value"])):
+                row["refused"] = found
+        elif row["refused"] != 0:
+            row["refused"] = 0
         if t > row["shown_us"] and t <= latest_us:
             row["shown_us"] = t
             row["shown_value"] = x
