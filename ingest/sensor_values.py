@@ -22,6 +22,9 @@ from ingest.unit_table import UnitTable
 _OLD_NEWS = np.uint8(Flag.RETAINED | Flag.HISTORICAL | Flag.REPLAYED)  # their delay tells nothing of the clock
 # OPC UA Part 8, 6.3.3: a value outside the range that the device's maker or its engineer gave it.
 OUT_OF_RANGE = "Uncertain_EngineeringUnitsExceeded"
+_BEYOND = int(Flag.BEYOND_RANGE)
+# What Ignition gives every tag until somebody sets it: to be doubted for, not to be refused for.
+_NOBODYS = (0.0, 100.0)
 
 
 class SensorValues:
@@ -76,7 +79,7 @@ class SensorValues:
         """(values in their sensors' units, what is wrong by row).
 
         sensor: shape (rows,), -1 for none. Rows whose value is out of the range that their device described are
-        marked uncertain in `decoded`.
+        marked so in `decoded`: by a flag, and as uncertain where they were good.
         """
         self._keep_up()
         if decoded.described:
@@ -106,10 +109,17 @@ class SensorValues:
                 self._described.pop(number, None)
 
     def _doubt(self, decoded: Decoded, sensor: NDArray[np.int32]) -> None:
-        described = self._described
+        described, beyond = self._described, list[int]()
         for row, (number, value) in enumerate(zip(sensor.tolist(), decoded.value, strict=True)):
             limits = described.get(number)
             # A NaN is not outside: what has no value is judged by its quality.
-            if limits is not None and (value < limits[0] or value > limits[1]) and decoded.quality[row] == Quality.GOOD:
-                decoded.quality[row] = int(Quality.UNCERTAIN)
-                decoded.code[row] = OUT_OF_RANGE
+            if limits is not None and (value < limits[0] or value > limits[1]):
+                if limits != _NOBODYS:
+                    beyond.append(row)
+                if decoded.quality[row] == Quality.GOOD:
+                    decoded.quality[row] = int(Quality.UNCERTAIN)
+                    decoded.code[row] = OUT_OF_RANGE
+        if beyond:
+            decoded.flags = decoded.flags or [0] * len(decoded.message)
+            for row in beyond:
+                decoded.flags[row] |= _BEYOND

@@ -19,6 +19,7 @@ from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.durations import format_duration
 from ingest.contract.sensors import labels_of
+from stream.fold.gate import Verdict
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan
 
@@ -40,6 +41,7 @@ _HELP = {
     "score": "Highest anomaly score of the newest reading; 1 is the boundary.",
     "timestamp": "Time of the newest reading, by the sensor's own clock.",
     "state": "Current state of an enum or text sensor; the value is always 1.",
+    "refused": "Why the latest reading is in no window and no model, where it is in none; the value is always 1.",
 }
 _SUFFIX = {
     "timestamp": "_timestamp_seconds",
@@ -166,6 +168,7 @@ class SensorPage:
             wanted = [series in one.series and (series == "timestamp" or one.kind.numeric) for one in shown]
             self._lines(families, series, sensors, wanted, values)
         self._states(families, fold, sensors)
+        self._refused(families, fold, sensors)
         for window_us in sorted({window for one in shown for window in one.shown_list}):
             statistics, tail = fold.statistics(window_us), _window(window_us)
             for series in _WINDOWED:
@@ -213,6 +216,16 @@ class SensorPage:
             lines.append(f'millstream_sensor_state{sensors.labels[slot]},state="{escape(text[:_MAX_STATE])}"}} 1\n')
         if lines:
             families.setdefault("state", []).extend(lines)
+
+    @staticmethod
+    def _refused(families: dict[str, list[str]], fold: PartitionFold, sensors: _Sensors) -> None:
+        reasons = fold.state.sensors["refused"][: len(sensors.labels)]
+        slots = sensors.slots(["refused" in one.series for one in sensors.looks.shown], reasons != 0)
+        if slots:
+            families.setdefault("refused", []).extend(
+                f'millstream_sensor_refused{sensors.labels[slot]},reason="{Verdict(reason).name.lower()}"}} 1\n'
+                for slot, reason in zip(slots, reasons[slots].tolist(), strict=True)
+            )
 
     def _label(self, path: str) -> str:
         if not path:  # a slot that nobody has

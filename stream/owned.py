@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.failpoints import failpoint
+from stream.fold.counters import Turn
 from stream.fold.gate import Verdict
 from stream.fold.partition import Effects, LogRecord, PartitionFold, Run, run_length
 from stream.fold.reconciling import OpenAlert, reconcile
@@ -47,6 +48,8 @@ class Outcome:
     set_aside: list[SetAside] = field(default_factory=list)
     verdicts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
     rebuilt: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), np.int64))
+    turns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Turn), np.int64))
+    """Counters that fell, by why; not those of records that were folded again."""
     gap: tuple[int, int] | None = None
     failed: Failed | None = None
     next_offset: int = 0
@@ -59,6 +62,7 @@ class Outcome:
         self.set_aside += later.set_aside
         self.verdicts = self.verdicts + later.verdicts
         self.rebuilt = self.rebuilt + later.rebuilt
+        self.turns = self.turns + later.turns
         self.gap = self.gap or later.gap
         self.failed = later.failed
         self.next_offset = later.next_offset
@@ -149,6 +153,7 @@ class OwnedPartition:
         with self.lock:
             self.sound = False
             live, before, at = False, state.counts.copy(), 0
+            turns_before = state.turns.copy()
             while at < len(records):
                 record = records[at]
                 if record.offset < state.next_offset:
@@ -159,6 +164,7 @@ class OwnedPartition:
                     out.gap = (state.next_offset, record.offset)
                 if not live and record.offset >= self.live_from:
                     live, out.rebuilt, before = True, state.counts - before, state.counts.copy()
+                    turns_before = state.turns.copy()
                     self._reconcile(out)
                 some = self._together(records, at, live)
                 try:
@@ -185,6 +191,7 @@ class OwnedPartition:
                     out.effects.append(run.effects)
             if live:
                 out.verdicts = state.counts - before
+                out.turns = state.turns - turns_before
             else:
                 out.rebuilt = state.counts - before
             self.sound = out.failed is None

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from ingest.contract.observe import log
 from stream.budget_told import BudgetMetrics
 from stream.fold.alerts import Transition
+from stream.fold.counters import Turn
 from stream.fold.gate import Verdict
 from stream.fold.partition import Effects, PartitionFold
 from stream.owned import Outcome
@@ -33,6 +34,9 @@ class WorkerEvents:
         self._readings = counter("readings", "Readings by what became of them.", "verdict")
         for verdict in Verdict:
             self._readings.labels(verdict.name.lower())
+        self._turns = counter("counter_turns", "Counters that fell and were counted on, by why.", "turn")
+        for turn in Turn:
+            self._turns.labels(turn.name.lower())
         self._refolded = counter("refolded_readings", "Readings between a snapshot and the last commit, folded again.")
         self._records = counter("records", "Records folded.")
         self._quarantined = counter("records_quarantined", "Records that could not be read, set aside and skipped.")
@@ -207,6 +211,8 @@ class WorkerEvents:
         self._records.inc(outcome.records)
         for verdict in np.flatnonzero(outcome.verdicts).tolist():
             self._readings.labels(Verdict(verdict).name.lower()).inc(int(outcome.verdicts[verdict]))
+        for turn in np.flatnonzero(outcome.turns).tolist():
+            self._turns.labels(Turn(turn).name.lower()).inc(int(outcome.turns[turn]))
 
     def worked(self, seconds: float) -> None:
         """Folding took so long."""

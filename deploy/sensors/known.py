@@ -19,6 +19,7 @@ from ingest.contract.settings import Settings
 from ingest.discover.printing import printable
 from stream.fold.commands import Adopt, row_data
 from stream.fold.definitions import Definitions
+from stream.fold.gate import Verdict
 from stream.fold.migrate import plan_from
 from stream.fold.slots import FREE
 from stream.fold.state import LayoutError, PartitionState
@@ -27,6 +28,7 @@ from stream.snapshot_store import SnapshotStore, open_objects
 
 _PATH_WIDTH, _TEXT_WIDTH = 120, 40
 _OLD_US = 3_600_000_000
+_REASONS = {int(one): one.name.lower().replace("_", " ") for one in Verdict if not one.accepted}
 
 
 class NoSnapshotError(StopError):
@@ -39,6 +41,8 @@ class KnownSensor:
 
     last_us: time of the newest reading, by the sensor's own clock; None if none was shown. value: a number, a text, or
     None. silent_us: for how long nothing was heard, in time in which the log went on. alerts: how many are open.
+    refused: why the latest reading that came is in no window and no model ("out of range"); "" where it is.
+    rollovers, resets: of a counter, how often it began anew and was counted on.
     """
 
     path: str
@@ -48,6 +52,9 @@ class KnownSensor:
     value: float | str | None
     silent_us: int
     alerts: int
+    refused: str = ""
+    rollovers: int = 0
+    resets: int = 0
 
 
 @dataclass(slots=True)
@@ -131,9 +138,12 @@ def _add(known: Known, snapshot: Snapshot) -> None:
     known.digests[partition], known.made_us[partition] = definitions.digest, snapshot.made_us
     sensors, silent_us = frozen.arrays["sensors"], frozen.scalars["alive_us"] - frozen.arrays["heard_us"]
     alerts = np.count_nonzero(frozen.arrays["episodes"]["phase"], axis=1)
-    columns = (frozen.arrays["class_of"], sensors["shown_us"], sensors["shown_value"], silent_us, alerts)
+    columns = (
+        frozen.arrays["class_of"], sensors["shown_us"], sensors["shown_value"], silent_us, alerts,
+        *(_newer_column(sensors, name) for name in ("refused", "rollovers", "resets")),
+    )  # fmt: skip
     rows = zip(frozen.names, *(column.tolist() for column in columns), strict=True)
-    for slot, (path, class_index, shown_us, value, silent, open_) in enumerate(rows):
+    for slot, (path, class_index, shown_us, value, silent, open_, refused, rollovers, resets) in enumerate(rows):
         if path == FREE:
             continue
         known.sensors[path] = KnownSensor(
@@ -144,7 +154,15 @@ def _add(known: Known, snapshot: Snapshot) -> None:
             frozen.texts.get(slot, value if isfinite(value) and shown_us else None),
             silent,
             open_,
+            _REASONS.get(refused, ""),
+            rollovers,
+            resets,
         )
+
+
+def _newer_column(sensors: Any, name: str) -> Any:
+    """What workers of an earlier version do not write down; their snapshots can still be read."""
+    return sensors[name] if name in sensors.dtype.names else np.zeros(len(sensors), np.int64)
 
 
 def table(sensors: Sequence[KnownSensor]) -> Iterator[str]:
@@ -165,7 +183,18 @@ def table(sensors: Sequence[KnownSensor]) -> Iterator[str]:
                 str(one.partition),
             ]
         )
+    if any(said := ["; ".join(_remarks(one)) for one in sensors]):
+        for row, remark in zip(rows, ["REMARKS", *said], strict=True):
+            row.append(remark)
     yield from aligned(rows, right=frozenset({"SILENT", "VALUE", "ALERTS", "PARTITION"}))
+
+
+def _remarks(one: KnownSensor) -> Iterator[str]:
+    if one.refused:
+        yield f"refused: {one.refused}"
+    for count, what in ((one.rollovers, "rollover"), (one.resets, "reset")):
+        if count:
+            yield f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _number(value: float | None) -> str:
@@ -183,5 +212,8 @@ def json_line(one: KnownSensor) -> str:
         "value": one.value,
         "silent_s": one.silent_us // 1_000_000,
         "alerts": one.alerts,
+        "refused": one.refused or None,
+        "rollovers": one.rollovers,
+        "resets": one.resets,
     }
     return json.dumps(content)

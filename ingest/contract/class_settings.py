@@ -14,6 +14,10 @@ from ingest.contract.waveform_options import WaveformOptions
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
 _DAY_US = 86_400 * _SECOND_US
+MOST_SENTINELS = 8
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class RuleSettings(Section):
@@ -80,6 +84,7 @@ Series = Literal[
     "p50",
     "p90",
     "p99",
+    "refused",
 ]
 DEFAULT_SERIES: list[Series] = ["value", "mean", "stddev", "min", "max", "score"]
 
@@ -98,14 +103,21 @@ class ClassSettings(Section):
     armed: bool | None = None
     """Whether alerts of these sensors go out; default: as the plant."""
     range: tuple[float | None, float | None] = (None, None)
-    """Physically possible values; what is outside is shown and counted, but neither folded nor learned."""
+    """Physically possible values; what is outside is shown and counted, but neither folded nor learned. Where neither
+    end is given, that which the device described in its birth counts; `[-inf, inf]` believes everything."""
+    sentinels: Annotated[list[Finite], Field(max_length=MOST_SENTINELS)] | None = None
+    """Numbers that mean "no value": never folded. Default: none, but for gauges the ends of 16 and 32 bits and -9999
+    where they are out of all proportion to what the sensor has said; `[]` believes everything."""
+    max_rate: Annotated[Finite, Field(gt=0)] | None = None
+    """The largest believable change per second, in the sensor's unit (of a counter: its largest increase). What moves
+    faster is not folded, for as long as the way from the last value takes at this rate, and `staleness` at most."""
     windows: list[DurationUs] = [10 * _SECOND_US, _MINUTE_US, 10 * _MINUTE_US, 60 * _MINUTE_US]
     shown_windows: list[DurationUs] | None = None
     """Those of the windows that `/metrics/sensors` shows. Default: the minute, or else the shortest."""
     quantiles: list[DurationUs] = []
     """Those of the windows that have p50, p90 and p99, too: 10 kB a sensor for each."""
     staleness: DurationUs = 3_600 * _SECOND_US
-    """How long the last value of an on-change sensor holds when nothing more is heard."""
+    """How long the last value of an on-change sensor holds when nothing more is heard; and holds against `max_rate`."""
     models: list[ModelSettings] | None = None
     """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
     for the other kinds, in which a rare value is no anomaly."""
@@ -165,6 +177,10 @@ class ClassSettings(Section):
             raise ValueError(f"quantiles need numbers, and this class is of kind {self.kind}")
         if self.models and not self.kind.numeric:
             raise ValueError(f"models need numbers, and this class is of kind {self.kind}")
+        if self.sentinels and not self.kind.numeric:
+            raise ValueError(f"sentinels are numbers, and this class is of kind {self.kind}")
+        if self.max_rate is not None and self.kind not in (Kind.GAUGE, Kind.COUNTER):
+            raise ValueError(f"max_rate is for gauges and counters, and this class is of kind {self.kind}")
         return self
 
     @property

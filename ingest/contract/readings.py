@@ -38,6 +38,8 @@ class Flag(IntFlag):
     """The device's clock was wrong; `ts_us` is its time plus the offset that was estimated."""
     ON_CHANGE = 64
     """Its source sends when a value changes: the last one holds until the next."""
+    BEYOND_RANGE = 128
+    """The value is outside the range that its device described in its birth. All eight bits have a meaning now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

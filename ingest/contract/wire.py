@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ingest.contract.arrow_size import exceeds
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
-from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Flag, Quality, Readings, Words
+from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality, Readings, Words
 from ingest.contract.utf8 import Utf8
 from ingest.contract.values import MAX_TEXT
 
@@ -60,7 +60,6 @@ with pa.ipc.new_stream(_empty := pa.BufferOutputStream(), SCHEMA, options=_WRITE
     pass
 _HEAD = _empty.getvalue().to_pybytes()[:-8]
 """The schema as it stands at the start of our own records, without the mark of their end."""
-_ALL_FLAGS = int(sum(Flag))
 MAX_ROWS = 262_144
 """Readings in a record."""
 MAX_INFLATED_BYTES = 64 * 2**20
@@ -281,7 +280,5 @@ def _check_ranges(readings: Readings) -> None:
         return
     if int(_most(readings.quality)) > Quality.BAD:
         raise QuarantineError(Reason.RECORD, "a quality that is none")
-    if int(_most(readings.flags)) > _ALL_FLAGS:
-        raise QuarantineError(Reason.RECORD, "a flag of a newer version")
     if int(_least(readings.ts_us)) < MIN_TS_US or int(_most(readings.ts_us)) >= MAX_TS_US:
         raise QuarantineError(Reason.RECORD, "a timestamp that is not between 1990 and 2200")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import kernel
+from stream.fold.counters import forget_turns
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, merge, open_pane
@@ -63,6 +64,7 @@ def carry(old: Plan, rows: Mapping[str, NDArray[Any]], new: Plan, class_of: NDAr
     said = new.limits["on_change"][class_of]
     sensors["on_change"] = np.where(said == AS_ITS_SOURCE, sensors["on_change"], said)
     same_numbers = _same_numbers(old, was, new, class_of)
+    _carry_counters(old, was, new, class_of, sensors, same_numbers)
     same_weights = same_numbers & (sensors["on_change"] == rows["sensors"]["on_change"])
     sensors["holds"][~same_weights] = 0
     sensors["until_us"][~same_weights] = 0
@@ -82,6 +84,17 @@ def _same_numbers(old: Plan, was: NDArray[np.int32], new: Plan, class_of: NDArra
     before, after = old_units[was], new_units[class_of]
     same: NDArray[np.bool_] = numeric & ((before == after) | (before == "") | (after == ""))
     return same
+
+
+def _carry_counters(
+    old: Plan, was: NDArray[np.int32], new: Plan, class_of: NDArray[np.int32], sensors: Any, same: NDArray[np.bool_]
+) -> None:
+    """What was unwrapped is another number to a class that unwraps nothing: then `same` is no more."""
+    ends = (old.limits["counter"][was] != 0) & (new.limits["counter"][class_of] == 0)
+    same &= ~(ends & (sensors["offset"] != 0.0))
+    forget_turns(sensors, ends | ~same)
+    # Nothing can be too far from a value that means something else.
+    sensors["last_value"][~same & np.isfinite(new.limits["max_rate"][class_of])] = np.nan
 
 
 def _carry_panes(

@@ -21,7 +21,7 @@ from stream.fold.alerts import Phase
 from stream.fold.backlog import KEPT, Episode
 from stream.fold.calibration import REFRACTORY
 from stream.fold.clock import Clock
-from stream.fold.gate import RING
+from stream.fold.gate import RING, Verdict
 from stream.fold.plan import Plan
 from stream.fold.quantiles import panes_of
 from stream.fold.sketch import HEAVIEST, PANES, SKETCH
@@ -33,6 +33,7 @@ _ROOM, _STRAYS, _EDGES = (SKETCH[name].shape[0] for name in ("value", "stray", "
 _SEEDS = 2**31 - 1
 _FIRING = int(Phase.FIRING)
 _LARGEST = 1e300
+_STATE, _VERDICTS = int(Verdict.STATE), len(Verdict)
 # So many rows at a time that what is made of them stays in the processor's cache.
 _AT_ONCE = 2_048
 _SEVERITIES = frozenset(get_args(RuleSettings.model_fields["severity"].annotation))
@@ -75,7 +76,7 @@ def _within(numbers: NDArray[Any], low: float, high: float) -> bool:
     return not numbers.size or bool(numbers.min() >= low and numbers.max() <= high)
 
 
-_FLAG, _MODEL, _RING, _PANE, _PHASE, _RULE = range(1, 7)
+_FLAG, _MODEL, _RING, _PANE, _PHASE, _RULE, _REASON, _COUNT = range(1, 9)
 _FAULTS = {
     _FLAG: "neither yes nor no",
     _MODEL: "a score of a model that there is not",
@@ -83,6 +84,8 @@ _FAULTS = {
     _PANE: "a pane that is not in its place",
     _PHASE: "an alert in a phase that there is not",
     _RULE: "an alert of a rule that there is not",
+    _REASON: "a reading refused for nothing that there is",
+    _COUNT: "a counter that has turned less than never, or by no number",
 }
 
 
@@ -102,6 +105,11 @@ def _first_fault(
         row = sensors[at]
         if not (_is_flag(row["shown_text"]) and _is_flag(row["on_change"]) and _is_flag(row["holds"])):
             return _FLAG
+        if row["refused"] != 0 and not _STATE < row["refused"] < _VERDICTS:
+            return _REASON
+        counted = row["offset"] + row["before"] + row["turned_value"]
+        if row["rollovers"] < 0 or row["resets"] < 0 or not np.isfinite(counted):
+            return _COUNT
         # A row that nobody has is all zeros, even where there are no models.
         if row["scored_by"] < -1 or row["scored_by"] >= (models if named[at] else max(1, models)):
             return _MODEL
@@ -229,6 +237,7 @@ class Scalars(Struct, frozen=True, forbid_unknown_fields=True):
     """What of a state is neither a row nor a name, checked; see `PartitionState.freeze`."""
 
     counts: list[_Count]
+    turns: list[_Count]
     alive_us: _Time
     clock: dict[str, _Time | list[_Time]]
     over: _Over

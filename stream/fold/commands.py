@@ -23,6 +23,7 @@ from stream.fold.alerts import Transition
 from stream.fold.carrying import Rows, carry, join_panes
 from stream.fold.checking import wrong_rows
 from stream.fold.closing import Ends
+from stream.fold.counters import move
 from stream.fold.plan import Plan
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE
@@ -240,7 +241,9 @@ def _take_over(plan: Plan, state: PartitionState, rows: Rows, slot: int) -> None
         if name.startswith("bank.") and row.tobytes().strip(b"\0"):
             own[name] = row
     if own["sensors"]["on_change"][0] == rows["sensors"]["on_change"][0]:
-        own["panes"] = join_panes(plan, rows["panes"], own["panes"])
+        # As if the other had counted from where this one does.
+        past = move(rows["panes"], -float(rows["sensors"]["offset"][0]))
+        own["panes"] = join_panes(plan, past, own["panes"])
     state.put(slot, own)
 
 

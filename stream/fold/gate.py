@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ingest.contract.readings import Flag, Quality
-from models.compiled import ORDERLY, kernel
+from models.compiled import ORDERLY, borrowing_kernel, kernel
+from stream.fold.windows import NO_PANE
 
 RING = 16
 """Recent timestamps kept per sensor, a power of two. What is older than all of them is late, never folded again."""
@@ -46,12 +47,21 @@ class Verdict(IntEnum):
     """A new sensor beyond `plant.max_sensors`."""
     REPLAYED = 12
     """Read anew from quarantine, long after it happened: shown and in the log, in no window and no model."""
+    SENTINEL = 13
+    """A number that stands for "no value"."""
+    TOO_FAST = 14
+    """Farther from the last folded value than the class's `max_rate` lets it come in the time."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the reading was all right; what is not has a reason, which is shown."""
+        return self <= Verdict.STATE
 
 
 FOLDED = int(Verdict.FOLDED)
 OUT_OF_ORDER = int(Verdict.OUT_OF_ORDER)
-_STATE = int(Verdict.STATE)
-_DUPLICATE = int(Verdict.DUPLICATE)
+STATE = int(Verdict.STATE)
+DUPLICATE = int(Verdict.DUPLICATE)
 LATE = int(Verdict.LATE)
 _FUTURE = int(Verdict.FUTURE)
 _RETAINED = int(Verdict.RETAINED)
@@ -60,12 +70,23 @@ _NON_FINITE = int(Verdict.NON_FINITE)
 _OUT_OF_RANGE = int(Verdict.OUT_OF_RANGE)
 _NOT_NUMERIC = int(Verdict.NOT_NUMERIC)
 OVER_BUDGET = int(Verdict.OVER_BUDGET)
-
 _REPLAYED = int(Verdict.REPLAYED)
+SENTINEL = int(Verdict.SENTINEL)
+_TOO_FAST = int(Verdict.TOO_FAST)
 
 _RETAINED_FLAG = int(Flag.RETAINED)
 _REPLAYED_FLAG = int(Flag.REPLAYED)
+_BEYOND_RANGE = int(Flag.BEYOND_RANGE)
 BAD = int(Quality.BAD)
+
+DEFAULT_SENTINELS = (
+    65_535.0, 32_767.0, -32_768.0, -9_999.0, 4_294_967_295.0, 2_147_483_647.0, -2_147_483_648.0, 3.4028234663852886e38
+)  # fmt: skip
+"""What gauges are believed to mean no value by, if it is `_FAR` times as large as all that they have said before: the
+ends of 16 and 32 bits, the largest float of 32 bits, and what loggers write into gaps."""
+_FAR = 10.0
+CLOSE = 2.0**-23
+"""Relative: what went through a float of 32 bits is still the same number."""
 
 
 @kernel
@@ -93,7 +114,7 @@ def remember(row: Any, ts_us: int) -> int:
     while place > 0 and ring[(at + place - 1) & _RING_MASK] > ts_us:
         place -= 1
     if place > 0 and ring[(at + place - 1) & _RING_MASK] == ts_us:
-        return _DUPLICATE
+        return DUPLICATE
     if used < RING:
         for k in range(used, place, -1):
             ring[(at + k) & _RING_MASK] = ring[(at + k - 1) & _RING_MASK]
@@ -118,21 +139,22 @@ def times_of(sensors: Any) -> Callable[[int, Iterable[int]], list[int]]:
     return held
 
 
-@kernel
+@borrowing_kernel
 def judge(
     row: Any, ts_us: int, value: float, is_text: bool, quality: int, flags: int, latest_us: int, limits: Any
 ) -> int:
     """The verdict of one reading; `row` learns its timestamp. What is good is in order if it is newer than all that
     was folded: one that was refused puts none after it out of order, however far ahead it was.
 
-    latest_us: the latest time that is not yet the future. limits: the class's row of `plan.LIMITS`.
+    latest_us: the latest time that is not yet the future. limits: the class's row of `plan.LIMITS`. SENTINEL is the
+    last word only where the class names its sentinels: else `is_far` has it, and after that `believe`.
     """
     if ts_us > latest_us:
         return _FUTURE
     if flags & _RETAINED_FLAG:
         return _RETAINED
     order = remember(row, ts_us)
-    if order == _DUPLICATE:
+    if order == DUPLICATE:
         return order
     # What is newer than all that was folded was not folded before, whatever fills the ring.
     newer = ts_us > row["last_us"]
@@ -143,11 +165,61 @@ def judge(
     if quality == BAD:
         return BAD_QUALITY
     if limits["numeric"] == 0:
-        return _STATE
+        return STATE
     if is_text:
         return _NOT_NUMERIC
+    # One comparison for nearly all: what is not even unusual is neither a sentinel nor out of range, nor infinite.
+    if limits["plain"] != 0 and limits["usual_low"] <= value <= limits["usual_high"] and flags & _BEYOND_RANGE == 0:
+        return FOLDED if newer else OUT_OF_ORDER
     if not np.isfinite(value):
         return _NON_FINITE
+    return SENTINEL if is_sentinel(value, limits) else believe(row, ts_us, value, flags, limits)
+
+
+@borrowing_kernel
+def believe(row: Any, ts_us: int, value: float, flags: int, limits: Any) -> int:
+    """The verdict of a finite number that is no sentinel."""
     if value < limits["low"] or value > limits["high"]:
         return _OUT_OF_RANGE
-    return FOLDED if newer else OUT_OF_ORDER
+    if flags & _BEYOND_RANGE and limits["described"] != 0:
+        return _OUT_OF_RANGE
+    if limits["max_rate"] < np.inf and _too_fast(row, ts_us, value, limits):
+        return _TOO_FAST
+    return FOLDED if ts_us > row["last_us"] else OUT_OF_ORDER
+
+
+@borrowing_kernel
+def is_sentinel(value: float, limits: Any) -> bool:
+    """Whether a value is one of the class's sentinels."""
+    for at in range(limits["sentinels_used"]):
+        code = limits["sentinels"][at]
+        if abs(value - code) <= CLOSE * abs(code):
+            return True
+    return False
+
+
+@borrowing_kernel
+def is_far(panes: Any, slot: int, value: float) -> bool:
+    """Whether a value is out of all proportion to what the panes of a sensor hold."""
+    largest = 0.0
+    for at in range(panes.shape[1]):
+        pane = panes[slot, at]
+        if pane["id"] != NO_PANE and pane["min"] <= pane["max"]:
+            largest = max(largest, abs(pane["min"]), abs(pane["max"]))
+    return abs(value) > _FAR * largest
+
+
+@borrowing_kernel
+def _too_fast(row: Any, ts_us: int, value: float, limits: Any) -> bool:
+    """Whether a value is too far from the last folded one. The longer ago that was, the farther it may be, and when it
+    is stale it says nothing any more: so a real step blinds nobody for ever.
+    """
+    passed_us: int = ts_us - row["last_us"]
+    if row["last_us"] == 0 or abs(passed_us) >= limits["staleness_us"]:
+        return False
+    way: float = value - row["last_value"]
+    most: float = limits["max_rate"] * (abs(passed_us) / 1e6)
+    if limits["counter"] != 0:
+        # A fall is a turn, and before it there were other counts.
+        return passed_us > 0 and way > most
+    return abs(way) > most

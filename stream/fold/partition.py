@@ -249,22 +249,22 @@ class PartitionFold:
         state, plan, rows = self.state, self.plan, len(readings)
         is_text = np.zeros(rows, np.bool_) if readings.text is None else readings.text.index >= 0
         verdict, reworded = np.empty(rows, np.uint8), np.zeros(rows, np.bool_)
+        folded = readings.value.copy()
         fold_rows(
             state.sensors, state.panes, state.class_of, plan.limits, plan.levels, state.clock.row_us,
             self._future_us(envelope), slot, readings.ts_us, readings.value, is_text, readings.quality,
-            readings.flags, verdict, reworded,
+            readings.flags, verdict, reworded, folded, state.turns,
         )  # fmt: skip
+        folded.flags.writeable = False  # as what comes over the wire: kernels are compiled for that
         score, scored_by, expected = np.zeros(rows), np.empty(rows, np.int16), np.empty((rows, 2))
         scored_by.fill(-1)
         expected.fill(np.nan)
         for number, (used, bank, run) in enumerate(zip(plan.models, state.banks, state.runs, strict=True)):
             run(
-                bank, slot, readings.ts_us, readings.value, verdict, state.class_of, used.uses, used.params, number,
+                bank, slot, readings.ts_us, folded, verdict, state.class_of, used.uses, used.params, number,
                 score, scored_by, expected,
             )  # fmt: skip
-        fold_sketches(
-            state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, readings.value, verdict
-        )
+        fold_sketches(state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict)
         heard(state, slot, verdict)
         allowance = np.zeros(rows, ALLOWANCE)
         calibrate(

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.contract.class_settings import ClassSettings, ModelSettings, RuleSettings
-from ingest.contract.classes import ClassTable, Reporting
+from ingest.contract.class_settings import MOST_SENTINELS, ClassSettings, ModelSettings, RuleSettings
+from ingest.contract.classes import ClassTable, Kind, Reporting
 from ingest.contract.panes import pane_levels
 from ingest.contract.registry import Registry
 from models import RIVER
 from models.base import Model
 from stream.fold.alerts import RULE
 from stream.fold.definitions import Definitions
+from stream.fold.gate import CLOSE, DEFAULT_SENTINELS
 
 AS_ITS_SOURCE = 2
 LIMITS = np.dtype(
@@ -28,6 +29,15 @@ LIMITS = np.dtype(
         ("low", np.float64),
         ("high", np.float64),
         ("staleness_us", np.int64),
+        ("max_rate", np.float64),  # per second
+        ("usual_low", np.float64),  # what is between these is in the range, and no sentinel
+        ("usual_high", np.float64),
+        ("plain", np.int16),  # 1: there is no largest rate
+        ("counter", np.int16),
+        ("described", np.int16),  # 1: the range that a device described counts
+        ("sentinels_named", np.int16),  # 1: by the class; they are refused wherever the sensor was
+        ("sentinels_used", np.int64),
+        ("sentinels", np.float64, (MOST_SENTINELS,)),
     ]
 )
 
@@ -105,6 +115,11 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
+        row["max_rate"] = np.inf if one.max_rate is None else one.max_rate
+        row["plain"] = one.max_rate is None
+        row["counter"] = one.kind is Kind.COUNTER
+        row["described"] = low is None and high is None
+        _set_sentinels(row, one)
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
@@ -139,6 +154,17 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
 def _claim(rules: Sequence[RuleSettings]) -> float:
     """Of a sensor of a class to the budget of alerts."""
     return max((_CLAIMS[rule.severity] for rule in rules if rule.signal == "score"), default=_CLAIMS["info"])
+
+
+def _set_sentinels(row: Any, one: ClassSettings) -> None:
+    named = one.sentinels is not None
+    codes = one.sentinels if one.sentinels is not None else DEFAULT_SENTINELS if one.kind is Kind.GAUGE else ()
+    # No smaller magnitude is one, nor another number that is taken for it.
+    least = np.nextafter(min((abs(code) * (1.0 - CLOSE) for code in codes), default=np.inf), -1.0)
+    row["usual_low"], row["usual_high"] = max(row["low"], -least), min(row["high"], least)
+    row["sentinels_named"] = named
+    row["sentinels_used"] = len(codes)
+    row["sentinels"][: len(codes)] = codes
 
 
 def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:

@@ -62,6 +62,7 @@ class Sketches:
             if sensor["holds"]:
                 for name in _PAST:
                     self.rows[row][name] = sensor[name]
+                self.rows[row]["last_value"] += sensor["offset"]
 
     def free(self, slot: int) -> None:
         """Take a sensor's rows back; the lowest ones are given first."""

@@ -8,7 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
-from stream.fold.gate import BAD, BAD_QUALITY, FOLDED, LATE, OUT_OF_ORDER, OVER_BUDGET, RING, judge
+from stream.fold.counters import COUNTER_FIELDS, unwrap
+from stream.fold.gate import (
+    BAD,
+    BAD_QUALITY,
+    DUPLICATE,
+    FOLDED,
+    LATE,
+    OUT_OF_ORDER,
+    OVER_BUDGET,
+    RING,
+    SENTINEL,
+    STATE,
+    believe,
+    is_far,
+    judge,
+)
 from stream.fold.windows import add_sample, floor_of, held_until, hold
 
 SENSOR = np.dtype(
@@ -16,9 +31,10 @@ SENSOR = np.dtype(
         ("shown_us", np.int64),  # newest reading of any quality
         ("shown_value", np.float64),
         ("shown_quality", np.int32),
-        ("shown_text", np.int32),  # whether it was text
+        ("shown_text", np.int16),  # whether it was text
+        ("refused", np.int16),  # the verdict of the reading that came last, 0 if that was all right
         ("last_us", np.int64),  # newest folded reading
-        ("last_value", np.float64),
+        ("last_value", np.float64),  # as it came: of a counter, without the offset
         ("last_now_us", np.int64),  # the partition's clock when it came
         ("changed_us", np.int64),  # since when folded readings have had this value
         ("on_change", np.int64),  # 1: it sends when its value changes
@@ -37,6 +53,7 @@ SENSOR = np.dtype(
         ("spent_us", np.int64),  # as of when
         ("extra", np.float64),  # by how much the sensor's own boundary is wider, as a share of it
         ("ring", np.int64, (RING,)),
+        *COUNTER_FIELDS,
     ]
 )
 
@@ -85,10 +102,13 @@ def fold_rows(
     flags: NDArray[np.uint8],
     verdict: NDArray[np.uint8],
     reworded: NDArray[np.bool_],
+    folded: NDArray[np.float64],
+    turns: NDArray[np.int64],
 ) -> None:
     """Judge and fold each row, in order. Slots are in [-1, len(sensors)), -1 for a sensor over the budget.
 
-    Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it.
+    Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it. folded: has the values,
+    and gets what windows and models have instead, where that is another number; turns: by `counters.Turn`.
     """
     for i in range(slot.size):
         if i % _AHEAD == 0:
@@ -101,6 +121,8 @@ def fold_rows(
         limit = limits[class_of[at]]
         t, x = ts_us[i], value[i]
         found = judge(row, t, x, is_text[i], quality[i], flags[i], latest_us, limit)
+        if found == SENTINEL and limit["sentinels_named"] == 0 and not is_far(panes, at, x):
+            found = believe(row, t, x, flags[i], limit)
         if found in (FOLDED, OUT_OF_ORDER):
             in_order = found == FOLDED
             weight = 1.0
@@ -109,10 +131,14 @@ def fold_rows(
                 if in_order:
                     end_us = held_until(row, t, limit["staleness_us"])
                     if end_us > row["last_us"]:
-                        hold(panes, at, levels, row["last_us"], end_us, row["last_value"])
+                        hold(panes, at, levels, row["last_us"], end_us, row["last_value"] + row["offset"])
+            y = x
+            if limit["counter"] != 0:
+                y = unwrap(row, panes, at, t, x, in_order, limit["max_rate"], turns)
+                folded[i] = y
             if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
                 found = LATE  # no window reaches back so far
-            elif not add_sample(panes, at, levels, t, x, weight):
+            elif not add_sample(panes, at, levels, t, y, weight):
                 found = LATE
             elif in_order:
                 if row["last_us"] == 0 or x != row["last_value"]:
@@ -132,6 +158,12 @@ def fold_rows(
                 row["until_us"] = t
             row["holds"] = 0
         verdict[i] = found
+        if found > STATE:
+            # What was only sent again says nothing; a clock that stands still does.
+            if found != DUPLICATE or (t == row["shown_us"] and (x < row["shown_value"] or x > row["shown_value"])):
+                row["refused"] = found
+        elif row["refused"] != 0:
+            row["refused"] = 0
         if t > row["shown_us"] and t <= latest_us:
             row["shown_us"] = t
             row["shown_value"] = x

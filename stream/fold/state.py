@@ -14,6 +14,7 @@ from stream.fold.backlog import OverAndDone
 from stream.fold.budget import POOL, refresh, wrong_pools
 from stream.fold.checking import scalars_of, wrong_rows, wrong_sketches
 from stream.fold.clock import AWAY_US, Clock
+from stream.fold.counters import Turn
 from stream.fold.gate import Verdict
 from stream.fold.plan import Plan
 from stream.fold.quantiles import Sketches
@@ -59,6 +60,8 @@ class PartitionState:
         """The newest reading's text by slot, where it has one: enum and text sensors."""
         self.counts = np.zeros(len(Verdict), np.int64)
         """Readings by verdict."""
+        self.turns = np.zeros(len(Turn), np.int64)
+        """Counters that fell, by why."""
         self.class_of = np.zeros(slots, np.int32)
         self.heard_us = np.zeros(slots, np.int64)
         """`alive_us` when the latest reading of each came."""
@@ -166,6 +169,7 @@ class PartitionState:
             dict(self.texts),
             {
                 "counts": self.counts.tolist(),
+                "turns": self.turns.tolist(),
                 "alive_us": self.alive_us,
                 "clock": {**self.clock._asdict(), "against": list(self.clock.against or ())},
                 "over": self.over.frozen(),
@@ -196,11 +200,11 @@ class PartitionState:
     def _thaw_scalars(self, frozen: Frozen) -> None:
         """Raises LayoutError, ValueError."""
         scalars = scalars_of(frozen.scalars)
-        if len(scalars.counts) != self.counts.size:
+        if len(scalars.counts) != self.counts.size or len(scalars.turns) != self.turns.size:
             raise LayoutError("other verdicts")
         if not 0 <= frozen.next_offset < 2**63:
             raise LayoutError("an offset that there is not")
-        self.counts[:] = scalars.counts
+        self.counts[:], self.turns[:] = scalars.counts, scalars.turns
         self.clock = scalars.clock_told()
         self.over = OverAndDone(frozen.scalars["over"])
         self.alive_us = scalars.alive_us

@@ -297,7 +297,7 @@ def read(
             # What is known to have ended it counts in all of the window, as readings do.
             to_us = held_until(row, until_us if row["holds"] != 0 else end_us, limit["staleness_us"])
             if to_us > held_from:
-                weigh_held(total, begin_us, held_from, to_us, row["last_value"])
+                weigh_held(total, begin_us, held_from, to_us, row["last_value"] + row["offset"])
             elif row["holds"] != 0 and total["weight"] == 0.0 and total["samples"] > 0:
                 # It came, and no time has passed since.
                 at_once = True
@@ -314,7 +314,7 @@ def read(
             if total["t_m2"] > 0.0:
                 found["slope"] = total["co"] / total["t_m2"] * 60.0
         elif at_once:
-            found["mean"], found["stddev"] = row["last_value"], 0.0
+            found["mean"], found["stddev"] = row["last_value"] + row["offset"], 0.0
         known = total["min"] <= total["max"]
         found["min"] = total["min"] if known else np.nan
         found["max"] = total["max"] if known else np.nan

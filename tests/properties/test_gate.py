@@ -74,8 +74,9 @@ AHEAD_US = 290_500_000
 REFUSED = {
     Verdict.BAD_QUALITY: Row("a/t", START_US, 1.0, None, Quality.BAD),
     Verdict.NON_FINITE: Row("a/t", START_US, np.nan),
-    Verdict.OUT_OF_RANGE: Row("a/t", START_US, 65_535.0),
+    Verdict.OUT_OF_RANGE: Row("a/t", START_US, 65_534.0),
     Verdict.NOT_NUMERIC: Row("a/t", START_US, text="n/a"),
+    Verdict.SENTINEL: Row("a/t", START_US, 65_535.0),
 }
 GOOD = Told(Row("a/t", START_US, 1.0))
 
@@ -139,6 +140,8 @@ def test_redelivering_more_than_the_ring_holds_folds_nothing_twice() -> None:
 CLASSES = (
     ClassSettings(name="mode", match=["mode"], kind=Kind.ENUM),
     ClassSettings(name="order", match=["order"], kind=Kind.TEXT),
+    ClassSettings(name="open", match=["open"]),
+    ClassSettings(name="slow", match=["slow"], max_rate=2.0),
     ClassSettings(name="rest", match=["**"], range=(-10.0, 10.0)),
 )
 T = START_US
@@ -174,7 +177,14 @@ EXAMPLES = [
     Example(Verdict.BAD_QUALITY, "a state marked bad", (Row("mode", T, text="?", quality=Quality.BAD),)),
     Example(Verdict.NON_FINITE, "NaN", (Row("t", T, np.nan),)),
     Example(Verdict.NON_FINITE, "infinity", (Row("t", T, -np.inf),)),
-    Example(Verdict.OUT_OF_RANGE, "a sentinel", (Row("t", T, 65_535.0),)),
+    Example(Verdict.OUT_OF_RANGE, "nearly a sentinel", (Row("t", T, 65_534.0),)),
+    Example(Verdict.OUT_OF_RANGE, "as its device said", (Row("open", T, 5.0, flags=Flag.BEYOND_RANGE),)),
+    Example(Verdict.FOLDED, "the class says more than the device", (Row("t", T, 5.0, flags=Flag.BEYOND_RANGE),)),
+    Example(Verdict.SENTINEL, "the end of 16 bits", (Row("t", T, 65_535.0),)),
+    Example(Verdict.TOO_FAST, "up", (Row("slow", T, 1.0), Row("slow", T + S_US, 3.1))),
+    Example(Verdict.TOO_FAST, "down", (Row("slow", T, 1.0), Row("slow", T + S_US, -1.1))),
+    Example(Verdict.TOO_FAST, "out of order", (Row("slow", T, 1.0), Row("slow", T - S_US, 3.1))),
+    Example(Verdict.FOLDED, "as fast as may be", (Row("slow", T, 1.0), Row("slow", T + S_US, 3.0))),
     Example(Verdict.NOT_NUMERIC, "a text from a number's sensor", (Row("t", T, text="n/a"),)),
     Example(Verdict.REPLAYED, "read anew, newest", (Row("t", T, 1.0), Row("t", T + 1, 9.0, flags=Flag.REPLAYED))),
     Example(Verdict.REPLAYED, "read anew, of a new sensor", (Row("t", T, 1.0, flags=Flag.REPLAYED),)),

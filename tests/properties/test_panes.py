@@ -125,6 +125,7 @@ class Arrays:
         kernel(
             self.sensors, self.panes, np.zeros(4, np.int32), self.plan.limits, self.plan.levels, int(ts_us.max()),
             int(ts_us.max()), slot, ts_us, x, none.astype(np.bool_), quality, none, verdict, reworded,
+            x.copy(), np.zeros(2, np.int64),
         )  # fmt: skip
         return self.sensors.tobytes() + self.panes.tobytes() + verdict.tobytes() + reworded.tobytes()
 

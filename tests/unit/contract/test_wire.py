@@ -142,12 +142,11 @@ def test_words_that_are_not_utf_8_are_refused() -> None:
     "columns",
     [
         {"quality": pa.array([0, 3], pa.uint8())},
-        {"flags": pa.array([0, 128], pa.uint8())},
         {"ts": pa.array([NOW_US, MIN_TS_US - 1], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, MAX_TS_US], pa.timestamp("us", tz="UTC"))},
         {"ts": pa.array([NOW_US, -(2**63)], pa.timestamp("us", tz="UTC"))},
     ],
-    ids=["quality", "flags", "before 1990", "after 2200", "lowest"],
+    ids=["quality", "before 1990", "after 2200", "lowest"],
 )
 def test_what_is_out_of_range_is_refused(columns: dict[str, Any]) -> None:
     assert refused(stream(batch(**columns)))

@@ -166,6 +166,32 @@ def test_a_value_outside_what_its_device_described_is_doubted_from_then_on() -> 
     ]
 
 
+def flags(batch: Batch) -> list[tuple[str | None, int]]:
+    return [
+        (sensor, flag & Flag.BEYOND_RANGE)
+        for block in batch.blocks
+        for sensor, flag in zip(block.readings.sensor.decode(), block.readings.flags.tolist(), strict=True)
+    ]
+
+
+def test_a_value_outside_what_its_device_described_is_flagged_for_the_workers() -> None:
+    sut = batcher(decoder=Telling(Description("x", "Cel", -40.0, 125.0)))
+
+    assert flags(send(sut, (b"f/a/_", b"126 126"))) == [("a/x", Flag.BEYOND_RANGE), ("a/y", 0)]
+    assert flags(send(sut, (b"f/a/_", b"125"), (b"f/a/_", b"-41"), (b"f/b/_", b"126"))) == [
+        ("a/x", 0), ("a/x", Flag.BEYOND_RANGE), ("b/x", 0)
+    ]  # fmt: skip
+    assert flags(send(sut, (b"f/a/_", b"20 20"))) == [("a/x", 0), ("a/y", 0)]
+
+
+def test_the_range_that_ignition_gives_every_tag_is_doubted_for_and_not_flagged() -> None:
+    sut = batcher(decoder=Telling(Description("x", "1/min", 0.0, 100.0)))
+    batch = send(sut, (b"f/a/_", b"1480"))
+
+    assert qualities(batch) == [("a/x", Quality.UNCERTAIN, OUT_OF_RANGE)]
+    assert flags(batch) == [("a/x", 0)]
+
+
 @pytest.mark.parametrize("limits", [(None, None), (5.0, 5.0), (9.0, 1.0), (float("nan"), 1.0)])
 def test_a_range_that_is_none_doubts_nothing(limits: tuple[float | None, float | None]) -> None:
     sut = batcher(decoder=Telling(Description("x", "", *limits)))

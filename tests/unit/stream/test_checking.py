@@ -17,7 +17,7 @@ from ingest.contract.class_settings import ClassSettings, RuleSettings
 from stream.control import command_record
 from stream.fold.backlog import KEPT, Episode
 from stream.fold.commands import Command, Rename, Retire
-from stream.fold.gate import FOLDED, RING, remember
+from stream.fold.gate import FOLDED, RING, Verdict, remember
 from stream.fold.migrate import migrate
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.rows import SENSOR
@@ -171,6 +171,11 @@ def _named(name: str) -> Callable[[Frozen], None]:
     return lie
 
 
+def _of_an_earlier_version(frozen: Frozen) -> None:
+    sensors = frozen.arrays["sensors"]
+    frozen.arrays["sensors"] = sensors[[name for name in sensors.dtype.names or () if name != "refused"]].copy()
+
+
 EPISODE = [-1.0, 1, 2, "id", "a/t", "hot", "critical"]
 LIES: dict[str, Callable[[Frozen], None]] = {
     # Of sensors.
@@ -186,6 +191,14 @@ LIES: dict[str, Callable[[Frozen], None]] = {
     "a value that holds more than it can": setting("sensors", "holds", 2**31),
     "a sensor that reports in a third way": setting("sensors", "on_change", 2),
     "a text that is half there": setting("sensors", "shown_text", -1),
+    "refused for what is no reason": setting("sensors", "refused", 2),
+    "refused for a reason to come": setting("sensors", "refused", len(Verdict)),
+    "refused for less than nothing": setting("sensors", "refused", -1),
+    "a counter that turned before all time": setting("sensors", "turned_us", -1),
+    "a counter with an endless past": setting("sensors", "offset", np.inf),
+    "a counter that begins nowhere": setting("sensors", "before", np.nan),
+    "a counter that was reset less than never": setting("sensors", "resets", -1),
+    "sensors of an earlier version": _of_an_earlier_version,
     "a last reading at the end of time": setting("sensors", "last_us", 2**63 - 1),
     "a last reading before all time": setting("sensors", "last_us", -(2**63)),
     "heard of in the future": changing(lambda arrays: arrays["heard_us"].fill(2**62)),
@@ -240,6 +253,9 @@ LIES: dict[str, Callable[[Frozen], None]] = {
     "counts of fewer verdicts": saying(counts=[1, 2]),
     "a count below nothing": saying(counts=[-1] * len(STATE.scalars["counts"])),
     "a count beyond counting": saying(counts=[2**70] * len(STATE.scalars["counts"])),
+    "no turns": without("turns"),
+    "turns of a third kind": saying(turns=[0, 0, 0]),
+    "a turn below nothing": saying(turns=[-1, 0]),
     "no clock": without("clock"),
     "a clock of null": saying(clock=None),
     "a clock without its time": without("clock", "now_us"),
