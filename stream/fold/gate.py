@@ -46,6 +46,8 @@ class Verdict(IntEnum):
     """A new sensor beyond `plant.max_sensors`."""
     REPLAYED = 12
     """Read anew from quarantine, long after it happened: shown and in the log, in no window and no model."""
+    MASKED = 13
+    """In maintenance: shown and in windows; models neither score nor learn it, and no rule judges it."""
 
 
 FOLDED = int(Verdict.FOLDED)
@@ -62,6 +64,7 @@ _NOT_NUMERIC = int(Verdict.NOT_NUMERIC)
 OVER_BUDGET = int(Verdict.OVER_BUDGET)
 
 _REPLAYED = int(Verdict.REPLAYED)
+MASKED = int(Verdict.MASKED)
 
 _RETAINED_FLAG = int(Flag.RETAINED)
 _REPLAYED_FLAG = int(Flag.REPLAYED)

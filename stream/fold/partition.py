@@ -27,9 +27,12 @@ from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.commands import Applied, apply, command_of
 from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
 from stream.fold.gate import LATE, Verdict, times_of
+from stream.fold.levels import follow_levels
+from stream.fold.maintaining import end_masked
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
+from stream.fold.relearning import settle, taught_and_held
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
@@ -229,6 +232,7 @@ class PartitionFold:
         state.hear(heard_us)
         if state.now_us < before_us or state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
+        ended = end_masked(self.plan, state)
         phases = state.episodes[: state.slots.rows]["phase"]
         events, n = np.empty(int(np.count_nonzero(phases)), EVENT), 0
         if events.size:
@@ -236,7 +240,7 @@ class PartitionFold:
                 state.episodes, self.plan.rule_rows, state.class_of, self.plan.limits, state.sensors,
                 np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
             )  # fmt: skip
-        return self._told(events[:n])
+        return [*ended, *self._told(events[:n]), *settle(self.plan, state)]
 
     def _fold_readings(
         self, readings: Readings, slot: NDArray[np.int32], envelope: Envelope, effects: Effects
@@ -250,22 +254,28 @@ class PartitionFold:
             self._future_us(envelope), slot, readings.ts_us, readings.value, is_text, readings.quality,
             readings.flags, verdict, reworded,
         )  # fmt: skip
+        seen = state.masks.of_rows(slot, readings.ts_us, verdict)
+        taught, held = taught_and_held(state, slot, readings.value, seen)
         score, scored_by, expected = np.zeros(rows), np.empty(rows, np.int16), np.empty((rows, 2))
         scored_by.fill(-1)
         expected.fill(np.nan)
         for number, (used, bank) in enumerate(zip(plan.models, state.banks, strict=True)):
             used.model.run(
-                bank, slot, readings.ts_us, readings.value, verdict, state.class_of, used.uses, used.params, number,
+                bank, slot, readings.ts_us, readings.value, taught, state.class_of, used.uses, used.params, number,
                 score, scored_by, expected,
             )  # fmt: skip
         fold_sketches(
             state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, readings.value, verdict
         )
+        follow_levels(
+            state.levels, state.class_of, plan.limits, slot, readings.ts_us, readings.value, seen, held, score,
+            scored_by, expected,
+        )  # fmt: skip
         heard(state, slot, verdict)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
-            self._watch(Scored(readings, slot, verdict, score, scored_by, expected))
-        state.counts += np.bincount(verdict, minlength=len(Verdict))
+            self._watch(Scored(readings, slot, seen, score, scored_by, expected))
+        state.counts += np.bincount(seen, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, reworded.nonzero()[0])
         if len(late := (verdict == LATE).nonzero()[0]):
             effects = replace(effects, late=readings.take(late), envelope=envelope)
@@ -273,7 +283,7 @@ class PartitionFold:
             return effects
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
-            state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict,
+            state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, seen,
             backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects

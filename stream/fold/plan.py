@@ -27,6 +27,8 @@ LIMITS = np.dtype(
         ("low", np.float64),
         ("high", np.float64),
         ("staleness_us", np.int64),
+        ("warm_up", np.int64),  # readings before a score counts
+        ("level_after", np.int64),  # readings after which another level is one; 0: never
     ]
 )
 
@@ -96,6 +98,9 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["low"] = -_LARGEST if low is None else max(low, -_LARGEST)
         row["high"] = _LARGEST if high is None else min(high, _LARGEST)
         row["staleness_us"] = one.staleness
+        row["warm_up"] = one.warm_up
+        # What nobody is told of as an alert is no event either.
+        row["level_after"] = one.level_after if any(rule.signal == "score" for rule in one.rules) else 0
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
