@@ -217,9 +217,8 @@ def wrong_levels(levels: NDArray[Any], named: NDArray[np.bool_]) -> str | None:
     stage = levels["stage"]
     if ((stage < 0) | (stage > _REJECTED) | ((stage != 0) & ~named)).any():
         return "a level in a stage that there is not"
-    if (
-        (levels["seen"] < 0) | (levels["seen"] > 2**62) | (levels["inside"] < 0) | (abs(levels["run"]) > 2**30 + 1)
-    ).any():
+    seen, run, most = levels["seen"], levels["run"], _LONGEST + 1
+    if ((seen < 0) | (seen > 2**62) | (levels["inside"] < 0) | (run > most) | (run < -most)).any():
         return "a level with fewer readings than none, or more than all"
     if ((levels["inside"] > BACK_AFTER) | (levels["told"] < 0) | (levels["told"] > 1)).any():
         return "a level that is neither here nor there"
