@@ -112,12 +112,14 @@ def follow_levels(
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
-) -> None:
-    """Count each sensor's readings, and follow its level; scores are those that rules will see.
+) -> int:
+    """Count each sensor's readings, and follow its level; scores are those that rules will see. Returns how many rows
+    were of sensors whose level is not calm.
 
     held: what `hold` wrote, or of no length where it was not needed. Writes scores: nothing scores before its class's
     `warm_up`; what is held scores by its distance from the middle of the old band, in halves of its width.
     """
+    busy = 0
     for i in range(slot.size):
         if seen[i] != FOLDED:
             continue
@@ -142,10 +144,14 @@ def follow_levels(
         if row["stage"] == _CALM:
             if score[i] >= 1.0 and limit["level_after"] > 0:
                 begin_run(row, ts_us[i], value[i], expected[i, 0], expected[i, 1])
-        elif row["stage"] == _OUTSIDE or row["stage"] == _WATCHED:
+                busy += 1
+            continue
+        busy += 1
+        if row["stage"] == _OUTSIDE or row["stage"] == _WATCHED:
             go_on(row, value[i], limit["level_after"])
         elif row["stage"] == _CHANGED:
             learn_anew(row, value[i], max(limit["level_after"], limit["warm_up"]))
+    return busy
 
 
 @borrowing_kernel

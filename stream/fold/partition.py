@@ -267,10 +267,11 @@ class PartitionFold:
         fold_sketches(
             state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, readings.value, verdict
         )
-        follow_levels(
+        busy = follow_levels(
             state.levels, state.class_of, plan.limits, slot, readings.ts_us, readings.value, seen, held, score,
             scored_by, expected,
         )  # fmt: skip
+        state.may_be_due |= busy > 0
         heard(state, slot, verdict)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:

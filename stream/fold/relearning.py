@@ -42,8 +42,10 @@ def taught_and_held(
 
 def settle(plan: Plan, state: PartitionState) -> list[Transition]:
     """The clock moved on: do what rows have marked since. The transitions, in order of slots."""
+    if not (state.may_be_due or state.may_hold or state.kept):
+        return []
     stage = state.levels[: state.slots.rows]["stage"]
-    state.may_hold = False
+    state.may_hold = state.may_be_due = False
     if not stage.any():
         state.kept.watched.clear()
         state.kept.forget(state.now_us)

@@ -75,6 +75,8 @@ class PartitionState:
         """What models knew before a level changed."""
         self.may_hold = False
         """Whether any level may have been rejected: no state, but known from it."""
+        self.may_be_due = False
+        """Whether something may be to do about levels when the clock moves on: likewise."""
         self.masks = Masks(self.slots)
         """Maintenance windows."""
 
@@ -133,7 +135,7 @@ class PartitionState:
         its models knew before is not kept.
         """
         arrays, before = self._arrays(), int(self.class_of[slot])
-        self.may_hold = True
+        self.may_hold = self.may_be_due = True
         for name, row in rows.items():
             arrays[name][slot] = row[0]
         class_index = int(self.class_of[slot])
@@ -227,7 +229,7 @@ class PartitionState:
                 raise LayoutError(f"{name} is {found[name].shape} of {found[name].dtype}")
             array[:rows] = found[name]
         named = np.fromiter((name != FREE for name in frozen.names), np.bool_, rows)
-        self.may_hold = True
+        self.may_hold = self.may_be_due = True
         if wrong := self.kept.thaw(found, self._banks(), named):
             raise LayoutError(wrong)
         own, sketches = {name: array[:rows] for name, array in own.items()}, self.sketches

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from deploy.commands.levels import levels_app
 from deploy.commands.maintenance import maintenance_app
 from stream.fold.levels import Stage
-from tests.integration.test_known_sensors import GONE, HOT, MINUTE_US, PARTITIONS, Plant, known_plant
-from tests.unit.stream.logs import HOUR_US, S_US, Batch, Row, record_of
+from tests.integration.test_known_sensors import GONE, HOT, PARTITIONS, Plant, known_plant
+from tests.unit.stream.logs import HOUR_US, MINUTE_US, S_US, Batch, Row, record_of
 
 APP = typer.Typer()
 APP.add_typer(maintenance_app, name="maintenance")
