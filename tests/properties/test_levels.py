@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contract.class_settings import ClassSettings, ModelSettings, RuleSettings
+from stream.effects import Description, alert_record
 from stream.fold.alerts import Phase, Transition
 from stream.fold.commands import AcceptLevel, Adopt, Command, Maintain, RejectLevel, Rename, Retire, row_data
+from stream.fold.forgetting import forget
 from stream.fold.kept import MOST
 from stream.fold.levels import BACK_AFTER, LEVEL, Stage
 from stream.fold.migrate import migrate
@@ -23,9 +27,21 @@ from stream.fold.plan import Plan
 from stream.fold.reconciling import OpenAlert, reconcile
 from stream.fold.state import Frozen, LayoutError, PartitionState
 from stream.fold.warming import warming
+from stream.notify.alert import AlertRecord, message, read_alert
 from tests.properties.test_commands import command
 from tests.properties.test_fold import CUTS, cut, kept
-from tests.unit.stream.logs import PARTITIONS, S_US, START_US, Batch, Encoding, Row, examples, plan_of, records_of
+from tests.unit.stream.logs import (
+    HOUR_US,
+    PARTITIONS,
+    S_US,
+    START_US,
+    Batch,
+    Encoding,
+    Row,
+    examples,
+    plan_of,
+    records_of,
+)
 
 AFTER = 30
 SENSOR = "a/1/t"
@@ -338,7 +354,7 @@ def plant_log(seed: int) -> list[Batch]:
     return log
 
 
-@examples(25)
+@examples(20)
 @given(
     seed=st.integers(0, 2**32),
     answers=st.lists(st.tuples(st.integers(20, 59), ANSWERS), max_size=5),
@@ -434,6 +450,29 @@ def test_after_a_loss_events_are_brought_into_line_with_what_was_told() -> None:
     assert (untold.id, untold.phase) == (event.id, Phase.FIRING)
     (gone,) = reconcile(PartitionFold(PLAN, PARTITIONS), [told])
     assert (gone.id, gone.phase) == (event.id, Phase.RESOLVED)
+
+
+def test_a_sensor_whose_event_is_open_is_not_forgotten() -> None:
+    for what, sensors in ((AcceptLevel("z/t"), 1), (AcceptLevel(SENSOR), 0)):
+        run = until_changed()
+        run.say(what)
+        state = run.fold.state
+        state.episodes[:] = 0
+        state.alive_us = 10_000 * HOUR_US - 1
+        forget(PLAN, state, state.now_us - S_US)
+        assert len(state.slots) == sensors
+
+
+def test_readers_of_alerts_understand_the_event() -> None:
+    (event,) = [one for one in until_changed().transitions if one.rule == "level"]
+    what = Description({"machine": "1"}, "pump", "bar", "any", armed=True)
+    record = alert_record(event, what, partition=1, generation=2, group="g", offset=3)
+    alert, _ = read_alert(AlertRecord(0, 0, event.at_us, record.headers, record.value))
+    sent = json.loads(message(alert, UTC, {}))["data"]
+
+    assert (sent["rule"], sent["severity"], sent["phase"], sent["unit"]) == ("level", "info", "firing", "bar")
+    assert sent["band"] == list(event.band or ())
+    assert sent["value"] == event.value
 
 
 def test_no_more_is_kept_than_there_is_room_for() -> None:

@@ -24,6 +24,7 @@ from stream.fold.state import LayoutError, PartitionState
 from tests.properties.test_commands import ANY_LOG, PLAN, QUIET, command, hot_log, raw
 from tests.properties.test_fold import CUTS, cut, kept
 from tests.unit.stream.logs import (
+    MINUTE_US,
     PARTITIONS,
     S_US,
     SENSORS,
@@ -34,6 +35,7 @@ from tests.unit.stream.logs import (
     examples,
     fold_log,
     long_log,
+    record_of,
     records_of,
 )
 
@@ -151,6 +153,24 @@ def test_a_silent_machines_alert_ends_by_the_clock() -> None:
     assert not fold.state.episodes["phase"].any()
 
 
+def test_what_fired_in_a_backlog_and_was_masked_then_is_told_in_a_digest() -> None:
+    rows = tuple(row for batch in hot_log(HOT, 30) for row in batch.rows)
+    sent_us = START_US + 20 * MINUTE_US
+    fold = PartitionFold(PLAN, PARTITIONS)
+    fold.fold(command(0, maintain("a/**", 20, 40), START_US))
+    spooled = fold.fold(record_of(1, Batch(START_US, rows, sent_us)))
+    assert spooled.transitions == []
+    assert not fold.state.episodes["phase"].any()
+
+    digests = [
+        one
+        for at in range(1, 4)
+        for one in fold.fold(record_of(1 + at, Batch(sent_us + at * MINUTE_US // 2), tick=True)).digests
+    ]
+    (hot,) = [one for digest in digests for one in digest.episodes if one.rule == "hot"]
+    assert hot.until_us == START_US + 20 * S_US
+
+
 def test_maintenance_that_has_begun_ends_alerts_at_once() -> None:
     fold = fold_log(PLAN, hot_log(HOT, 10)).fold
     effects = fold.fold(command(fold.state.next_offset, maintain("a/**", -5, 60), START_US + 9 * S_US))
@@ -256,18 +276,18 @@ def test_what_is_over_still_masks_what_comes_late_and_is_forgotten_after_a_day()
 
 GOOD = {"version": 1, "command": "maintain", "id": "m", "match": "**", "from_us": START_US, "until_us": START_US + 1}
 WRONG: dict[str, dict[str, Any]] = {
-        "ends before it begins": {"until_us": START_US - 1},
-        "a note that is too long": {"note": "x" * 201},
-        "a note that nobody can read": {"note": "a\u0007b"},
-        "no id": {"id": ""},
-        "an id that is too long": {"id": "x" * 65},
-        "no pattern": {"match": ""},
-        "a pattern that takes for ever": {"match": "**a" * 50},
-        "a pattern that is too long": {"match": "a" * 513},
-        "a time before all": {"from_us": -(2**70)},
-        "a time in a far future": {"until_us": 2**62},
-        "a time of text": {"from_us": "now"},
-        "more than is asked": {"force": True},
+    "ends before it begins": {"until_us": START_US - 1},
+    "a note that is too long": {"note": "x" * 201},
+    "a note that nobody can read": {"note": "a\u0007b"},
+    "no id": {"id": ""},
+    "an id that is too long": {"id": "x" * 65},
+    "no pattern": {"match": ""},
+    "a pattern that takes for ever": {"match": "**a" * 50},
+    "a pattern that is too long": {"match": "a" * 513},
+    "a time before all": {"from_us": -(2**70)},
+    "a time in a far future": {"until_us": 2**62},
+    "a time of text": {"from_us": "now"},
+    "more than is asked": {"force": True},
 }
 
 
