@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterable, Sequence
@@ -537,3 +538,29 @@ def test_a_snapshot_that_lies_about_levels_is_refused(lie: Any) -> None:
     lie(frozen)
     with pytest.raises(LayoutError):
         PartitionState.thaw(PLAN, frozen)
+
+
+CHANGED = until_changed().fold.state.freeze()
+_BYTES = st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\xff" * 7 + b"\x7f", b"\0" * 7 + b"\x80"])
+
+
+@examples(60)
+@given(
+    name=st.sampled_from([one for one in CHANGED.arrays if one == "levels" or one.startswith("kept")]),
+    at=st.integers(0, 2**16),
+    value=_BYTES | st.binary(min_size=8, max_size=8),
+)
+def test_any_eight_bytes_of_a_level_are_refused_or_harm_nothing(name: str, at: int, value: bytes) -> None:
+    frozen = copy.deepcopy(CHANGED)
+    flat = frozen.arrays[name].reshape(-1).view(np.uint8)
+    place = at * 4 % flat.size
+    flat[place : place + 8] = np.frombuffer(value, np.uint8)[: flat.size - place]
+    try:
+        state = PartitionState.thaw(PLAN, frozen)
+    except LayoutError:
+        return
+    fold = PartitionFold(PLAN, PARTITIONS, state)
+    log = log_of(values_of([(5, 60.0), (12, 20.0)]), begin=150)
+    for record in (*records_of(log), command(0, RejectLevel(SENSOR), START_US), *records_of(log)):
+        fold.fold(record._replace(offset=state.next_offset))
+    migrate(PLAN, state, plan_of(CLASS.model_copy(update={"unit": "bar"})))
