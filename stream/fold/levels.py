@@ -39,9 +39,11 @@ class Stage(IntEnum):
     """Models have learned anew; the clock has not moved on yet."""
     REJECTED = 7
     """The new level is wrong: until it is back, what is outside the old band is an anomaly, and not learned."""
+    SETTLED = 8
+    """Models have learned anew, and what they knew before is kept: to come back to it is no anomaly."""
 
 
-_CALM, _OUTSIDE, _WATCHED, _STEADY, _CHANGED, _BACK, _LEARNED, _REJECTED = (int(one) for one in Stage)
+_CALM, _OUTSIDE, _WATCHED, _STEADY, _CHANGED, _BACK, _LEARNED, _REJECTED, _SETTLED = (int(one) for one in Stage)
 EVENT_OPEN = (_CHANGED, _BACK, _LEARNED)
 """Stages of a "level changed" that is not over."""
 
@@ -117,7 +119,8 @@ def follow_levels(
     were of sensors whose level is not calm.
 
     held: what `hold` wrote, or of no length where it was not needed. Writes scores: nothing scores before its class's
-    `warm_up`; what is held scores by its distance from the middle of the old band, in halves of its width.
+    `warm_up`, nor where a level before is kept and the reading is in its band; what is held scores by its distance from
+    the middle of the old band, in halves of its width.
     """
     busy = 0
     for i in range(slot.size):
@@ -141,15 +144,24 @@ def follow_levels(
             expected[i, 0] = np.nan
             expected[i, 1] = np.nan
             continue
-        if row["stage"] == _CALM:
+        stage = row["stage"]
+        if stage >= _CHANGED and row["low"] <= value[i] <= row["high"]:
+            # The level that was before: models know nothing of it, and it is not unusual.
+            score[i] = 0.0
+            scored_by[i] = -1
+            expected[i, 0] = row["low"]
+            expected[i, 1] = row["high"]
+        if stage == _SETTLED:
+            come_back(row, value[i])
+        if stage in (_CALM, _SETTLED):
             if score[i] >= 1.0 and limit["level_after"] > 0:
                 begin_run(row, ts_us[i], value[i], expected[i, 0], expected[i, 1])
                 busy += 1
             continue
         busy += 1
-        if row["stage"] == _OUTSIDE or row["stage"] == _WATCHED:
+        if stage in (_OUTSIDE, _WATCHED):
             go_on(row, value[i], limit["level_after"])
-        elif row["stage"] == _CHANGED:
+        elif stage == _CHANGED:
             learn_anew(row, value[i], max(limit["level_after"], limit["warm_up"]))
     return busy
 
@@ -202,11 +214,17 @@ def go_on(row: Any, value: float, after: int) -> None:
 def learn_anew(row: Any, value: float, after: int) -> None:
     """The next reading after a changed level."""
     row["run"] = min(row["run"], _LONGEST) + 1
+    come_back(row, value)
+    if row["stage"] == _CHANGED and row["run"] >= after:
+        row["stage"] = _LEARNED
+
+
+@borrowing_kernel
+def come_back(row: Any, value: float) -> None:
+    """The next reading of one that may come back to the level before."""
     row["inside"] = row["inside"] + 1 if row["low"] <= value <= row["high"] else 0
     if row["inside"] >= BACK_AFTER:
         row["stage"] = _BACK
-    elif row["run"] >= after:
-        row["stage"] = _LEARNED
 
 
 def calm(levels: NDArray[Any]) -> None:
@@ -221,7 +239,7 @@ def calm(levels: NDArray[Any]) -> None:
 def wrong_levels(levels: NDArray[Any], named: NDArray[np.bool_]) -> str | None:
     """What is wrong with rows that come from outside, if anything is. named: by row, whether a sensor has it."""
     stage = levels["stage"]
-    if ((stage < 0) | (stage > _REJECTED) | ((stage != 0) & ~named)).any():
+    if ((stage < 0) | (stage > _SETTLED) | ((stage != 0) & ~named)).any():
         return "a level in a stage that there is not"
     seen, run, most = levels["seen"], levels["run"], _LONGEST + 1
     if ((seen < 0) | (seen > 2**62) | (levels["inside"] < 0) | (run > most) | (run < -most)).any():

@@ -49,6 +49,7 @@ def settle(plan: Plan, state: PartitionState) -> list[Transition]:
     if not stage.any():
         state.kept.watched.clear()
         state.kept.forget(state.now_us)
+        _remember(state)
         return []
     state.may_hold = bool((stage == Stage.REJECTED).any())
     told: list[Transition] = []
@@ -61,6 +62,7 @@ def settle(plan: Plan, state: PartitionState) -> list[Transition]:
             case Stage.STEADY:
                 told += _change(plan, state, slot)
             case Stage.BACK:
+                told += _end_scored(plan, state, slot)
                 told += end_level(state, slot)
                 _give_back(state, slot)
             case _:
@@ -68,7 +70,20 @@ def settle(plan: Plan, state: PartitionState) -> list[Transition]:
     for slot in [slot for slot in state.kept.watched if stage[slot] != Stage.WATCHED]:
         del state.kept.watched[slot]
     state.kept.forget(state.now_us)
+    _remember(state)
     return told
+
+
+def _remember(state: PartitionState) -> None:
+    """Sensors whose level has changed know the one before for as long as it is kept."""
+    rows = state.levels[: state.slots.rows]
+    for slot in np.flatnonzero(rows["stage"] == Stage.SETTLED).tolist():
+        if slot not in state.kept.changed:
+            calm(rows[slot : slot + 1])
+    for slot, past in state.kept.changed.items():
+        row = rows[slot]
+        if row["stage"] == Stage.CALM:
+            row["stage"], row["low"], row["high"], row["inside"] = Stage.SETTLED, past.low, past.high, 0
 
 
 def _watch(plan: Plan, state: PartitionState, slots: NDArray[np.intp]) -> None:
@@ -84,18 +99,25 @@ def _watch(plan: Plan, state: PartitionState, slots: NDArray[np.intp]) -> None:
 
 def _change(plan: Plan, state: PartitionState, slot: int) -> list[Transition]:
     """The level has changed."""
-    row, ends, class_index = state.levels[slot], Ends(), int(state.class_of[slot])
-    for at in np.flatnonzero(state.episodes[slot]["phase"]).tolist():
-        episode = state.episodes[slot, at]
-        if plan.rules[class_index][at].settings.signal == "score":
-            row["told"] |= int(episode["told"] != 0)
-            ends.add(plan, class_index, state.names[slot], state.sensors[slot], at, episode, state.now_us)
-            state.episodes[slot, at] = 0
+    row, told = state.levels[slot], _end_scored(plan, state, slot)
+    if told:
+        row["told"] = 1
     state.kept.change(slot, state.now_us)
     _begin_anew(state, slot)
     row["stage"], row["run"], row["inside"] = Stage.CHANGED, 0, 0
-    told = [*ends.told(state)]
     return [*told, event(state, slot, Phase.FIRING)] if row["told"] else told
+
+
+def _end_scored(plan: Plan, state: PartitionState, slot: int) -> list[Transition]:
+    """End a sensor's alerts on scores: what they were about is no anomaly any more."""
+    ends, class_index = Ends(), int(state.class_of[slot])
+    for at in np.flatnonzero(state.episodes[slot]["phase"]).tolist():
+        if plan.rules[class_index][at].settings.signal == "score":
+            ends.add(
+                plan, class_index, state.names[slot], state.sensors[slot], at, state.episodes[slot, at], state.now_us
+            )  # fmt: skip
+            state.episodes[slot, at] = 0
+    return [*ends.told(state)]
 
 
 def event(state: PartitionState, slot: int, phase: Phase) -> Transition:
@@ -178,14 +200,14 @@ def accept(state: PartitionState, slot: int) -> tuple[str, list[Transition]]:
     """The new level is right. (What became of it: "done" or "no_change", the transitions.)"""
     stage = state.levels[slot]["stage"]
     if stage == Stage.REJECTED:
-        # Somebody has thought again. What models know is of the old level.
+        # Somebody has thought again. What models know is of the level before.
         state.levels["stage"][slot] = Stage.CALM
         calm(state.levels[slot : slot + 1])
         _begin_anew(state, slot)
         return "done", []
     if stage not in EVENT_OPEN and slot not in state.kept.changed:
         return "no_change", []
-    told = end_level(state, slot) if stage in EVENT_OPEN else []
+    told = end_level(state, slot) if stage in EVENT_OPEN or stage == Stage.SETTLED else []
     state.kept.changed.pop(slot, None)
     return "done", told
 

@@ -6,7 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
@@ -20,7 +20,7 @@ from stream.effects import Description, alert_record
 from stream.fold.alerts import Phase, Transition
 from stream.fold.commands import AcceptLevel, Adopt, Command, Maintain, RejectLevel, Rename, Retire, row_data
 from stream.fold.forgetting import forget
-from stream.fold.kept import MOST
+from stream.fold.kept import KEPT_US, MOST
 from stream.fold.levels import BACK_AFTER, LEVEL, Stage
 from stream.fold.migrate import migrate
 from stream.fold.partition import LogRecord, PartitionFold
@@ -154,14 +154,42 @@ def test_models_begin_anew_and_know_the_new_level_afterwards() -> None:
     # The reading with which the clock moved on is the first that they know.
     assert [int(bank[0]["seen"]) for bank in run.fold.state.banks] == [1, 1]
     run.hear(values_of([(100, 60.0)], seed=5))
-    assert run.stage is Stage.CALM
+    assert run.stage is Stage.SETTLED
     assert run.score < 1.0
+    run.hear([100.0])
+    assert run.score > 1.0
+
+
+def test_who_comes_back_to_the_level_before_within_a_day_is_no_anomaly_and_models_know_it() -> None:
+    run = until_changed()
+    known = [row.tobytes() for row in next(iter(run.fold.state.kept.changed.values())).banks]
+    run.hear(values_of([(100, 60.0)], seed=5))
+    told = len(run.told)
+    run.hear(values_of([(BACK_AFTER, 20.0)], seed=3))
+    assert run.stage is Stage.BACK
+    run.take(records_of([Batch(START_US + (run.at + 1) * S_US)])[0])
+    assert run.banks() == known
+    run.hear(values_of([(100, 20.0)], seed=4))
+    assert len(run.told) == told
+
+
+@pytest.mark.parametrize("how", ["accepted", "a day later"])
+def test_a_level_that_was_accepted_is_the_only_one_that_is_known(how: str) -> None:
+    run = until_changed()
+    run.hear(values_of([(100, 60.0)], seed=5))
+    if how == "accepted":
+        assert run.say(AcceptLevel(SENSOR)) == "done"
+    else:
+        changed = run.fold.state.kept.changed
+        changed[0] = replace(changed[0], at_us=changed[0].at_us - KEPT_US)
+    run.hear(values_of([(2, 60.0)], seed=6))
+    assert run.stage is Stage.CALM
     run.hear([20.0])
     assert run.score > 1.0
 
 
 def test_a_second_shift_is_a_second_event() -> None:
-    run = Run().hear(values_of([(100, 20.0), (150, 60.0), (150, 20.0), (150, 100.0)]))
+    run = Run().hear(values_of([(100, 20.0), (150, 60.0), (150, 100.0), (150, 20.0)]))
 
     assert [phase for _, phase in run.of("level")] == [Phase.FIRING, Phase.RESOLVED] * 3
     assert len({one.id for one in run.transitions if one.rule == "level"}) == 3
@@ -507,7 +535,7 @@ def shorter(frozen: Frozen) -> None:
 
 
 LIES = {
-    "a stage that there is not": changing("levels", "stage", 8),
+    "a stage that there is not": changing("levels", "stage", 9),
     "a stage before all": changing("levels", "stage", -1),
     "fewer readings than none": changing("levels", "seen", -1),
     "a run without end": changing("levels", "run", -(2**31)),
