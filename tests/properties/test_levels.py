@@ -383,6 +383,29 @@ def plant_log(seed: int) -> list[Batch]:
     return log
 
 
+Answers = list[tuple[int, Command]]
+"""(before which batch, what is said)."""
+
+
+def fold_plant(
+    seed: int, answers: Answers, cuts: list[tuple[int, Encoding, bool]] | None = None, crash: int = -1
+) -> tuple[list[bytes], list[Any], list[Any], set[int]]:
+    """The state without its offset, transitions, outcomes, stages; whole or cut, and restarted from a snapshot."""
+    fold, told, outcomes, offset, stages = PartitionFold(PLAN, PARTITIONS), [], [], 0, set[int]()
+    for at, batch in enumerate(plant_log(seed)):
+        records = [command(0, one, batch.arrival_us) for place, one in answers if place == at]
+        for record in records + (records_of([batch]) if cuts is None else cut([batch], cuts)):
+            if offset == crash:
+                fold = kept(fold)
+            effects = fold.fold(record._replace(offset=offset))
+            told += effects.transitions
+            outcomes += [effects.applied] if effects.applied else []
+            offset += 1
+        stages |= set(fold.state.levels["stage"].tolist())
+    fold.state.next_offset = 0
+    return fold.state.digest_parts(), told, outcomes, stages
+
+
 @examples(20)
 @given(
     seed=st.integers(0, 2**32),
@@ -391,23 +414,19 @@ def plant_log(seed: int) -> list[Batch]:
     crash=st.integers(0, 400),
 )
 def test_any_split_and_any_restart_give_the_same_bits(
-    seed: int, answers: list[tuple[int, Command]], cuts: list[tuple[int, Encoding, bool]], crash: int
+    seed: int, answers: Answers, cuts: list[tuple[int, Encoding, bool]], crash: int
 ) -> None:
-    def fold_all(whole: bool) -> tuple[list[bytes], list[Any], list[Any]]:
-        fold, told, outcomes, offset = PartitionFold(PLAN, PARTITIONS), [], [], 0
-        for at, batch in enumerate(plant_log(seed)):
-            records = [command(0, one, batch.arrival_us) for place, one in answers if place == at]
-            for record in records + (records_of([batch]) if whole else cut([batch], cuts)):
-                if not whole and offset == crash:
-                    fold = kept(fold)
-                effects = fold.fold(record._replace(offset=offset))
-                told += effects.transitions
-                outcomes += [effects.applied] if effects.applied else []
-                offset += 1
-        fold.state.next_offset = 0
-        return fold.state.digest_parts(), told, outcomes
+    assert fold_plant(seed, answers, cuts, crash)[:3] == fold_plant(seed, answers)[:3]
 
-    assert fold_all(whole=False) == fold_all(whole=True)
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_split_gives_the_same_bits_where_levels_are_rejected(seed: int) -> None:
+    answers: Answers = [(at, RejectLevel(sensor)) for at in range(20, 60, 3) for sensor in SENSORS]
+    cuts = [(1, Encoding(), False), (3, Encoding(), False), (2, Encoding(), False)]
+    pieces, whole = fold_plant(seed, answers, cuts, 200), fold_plant(seed, answers)
+
+    assert pieces[:3] == whole[:3]
+    assert whole[3] >= {Stage.CALM, Stage.WATCHED, Stage.CHANGED, Stage.REJECTED}
 
 
 def test_the_logs_that_are_split_have_levels_that_change_and_come_back() -> None:
