@@ -124,8 +124,8 @@ def end(name: Annotated[str, typer.Argument(help="Its id, as ls shows it.", meta
 
     configure_log("error")
     settings = read(config, with_models=False)
-    found = _steered(settings)
-    if name not in found.windows:
+    found = _perhaps(settings)
+    if found is None or name not in found.windows:
         # A window that is newer than the snapshots is ended all the same.
         ERR.print(f"{name}: not in the newest snapshots; written all the same", markup=False, emoji=False)
     _write_everywhere(settings, EndMaintenance(name, SystemClock().now_us()))
@@ -152,7 +152,9 @@ def _time(option: str, text: str, now_us: int) -> int:
 def _tell_fitting(settings: Settings, match: str) -> None:
     from ingest.contract.classes import glob
 
-    found = _steered(settings)
+    found = _perhaps(settings)
+    if found is None:
+        return
     fitting = sum(glob(match).fullmatch(one) is not None for one in found.sensors)
     _line(f"sensors     {fitting:,} of {len(found.sensors):,} that are known fit {match}")
 
@@ -168,6 +170,17 @@ def _steered(settings: Settings) -> Steered:
     from deploy.sensors.steered import read_steered
 
     return finish(read_steered(settings))
+
+
+def _perhaps(settings: Settings) -> Steered | None:
+    """What the snapshots say, if they can be read: whoever repairs a machine does not wait for a store."""
+    from deploy.sensors.steered import read_steered
+
+    try:
+        return asyncio.run(read_steered(settings))
+    except (ReconnectError, StopError) as error:
+        ERR.print(f"what the workers know cannot be read: {error}", markup=False, emoji=False)
+        return None
 
 
 def _remark(found: Steered) -> None:

@@ -130,3 +130,15 @@ async def test_a_changed_level_is_listed_rejected_and_accepted(plant: Plant) -> 
     await run(plant, "levels", "accept", GONE)
     assert ("accept_level", "done") in [one[1:] for one in await outcomes(plant)]
     assert fold.state.levels[slot]["stage"] == Stage.CALM
+
+
+async def test_maintenance_does_not_wait_for_snapshots(plant: Plant) -> None:
+    await known_plant(plant)
+    text = plant.config.read_text()
+    plant.config.with_name("a-file").touch()
+    plant.config.write_text(text.replace(str(plant.config.parent / "snapshots"), str(plant.config.with_name("a-file"))))
+    said = await run(plant, "maintenance", "add", "**", "--for", "2h", "--id", "m1")
+    assert "what the workers know cannot be read" in said.stderr
+    assert "written to all 4 partitions" in said.stdout
+    await run(plant, "maintenance", "end", "m1")
+    assert len(await outcomes(plant)) == 2 * PARTITIONS
