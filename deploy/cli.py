@@ -17,6 +17,8 @@ from deploy.commands.alerts import alerts
 from deploy.commands.backtest import backtest
 from deploy.commands.discover import discover
 from deploy.commands.explain import explain
+from deploy.commands.levels import levels_app
+from deploy.commands.maintenance import maintenance_app
 from deploy.commands.quarantine import quarantine_app
 from deploy.commands.sensors import sensors_app
 from deploy.commands.simulate import simulate
@@ -210,3 +212,5 @@ app.add_typer(sensors_app, name="sensors")
 app.add_typer(quarantine_app, name="quarantine")
 app.command()(alerts)
 app.command()(backtest)
+app.add_typer(maintenance_app, name="maintenance")
+app.add_typer(levels_app, name="levels")

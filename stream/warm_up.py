@@ -8,6 +8,7 @@ from ingest.contract.readings import Readings, Words
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
 from stream.fold.alerts import Phase
 from stream.fold.carrying import join_panes
+from stream.fold.masks import Maintenance
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan
 from stream.fold.state import PartitionState
@@ -23,6 +24,9 @@ def warm_up(plan: Plan, partitions: int) -> None:
     # So many that the tables of names grow.
     names = Words(np.arange(_SENSORS, dtype=np.int32), [f"warm/up/{at}" for at in range(_SENSORS)])
     readings = Readings(names, np.full(_SENSORS, at_us[0]), np.zeros(_SENSORS), nothing, nothing)
+    # So that there is somebody to mask, and somebody to hold back.
+    fold.state.masks.add(Maintenance("warm-up", "warm/up/1", int(at_us[0]), int(at_us[0]) + 1), 0)
+    fold.state.may_hold = True
     for offset, kind in enumerate((Kind.READINGS, Kind.TICK)):
         fold.state.episodes["phase"][:1] = Phase.FIRING  # so that the tick has an episode to look at
         envelope = Envelope(kind, ARROW, "warm-up", offset, int(at_us[1]) + offset * 2_000_000, partitions)

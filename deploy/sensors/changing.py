@@ -13,6 +13,7 @@ from ingest.contract.clock import SystemClock
 from ingest.contract.errors import ReconnectError
 from ingest.contract.log_writer import LogWriter, Outgoing
 from ingest.contract.partition import partition_of
+from ingest.contract.settings import Settings
 from stream.control import command_record
 from stream.fold.commands import Command, Rename, Retire
 
@@ -71,14 +72,21 @@ def retiring(sensors: Sequence[KnownSensor]) -> Retiring:
 
 
 async def _write(known: Known, steps: Sequence[Sequence[tuple[int, Command]]]) -> None:
-    """(partition, command) after each other; a step begins when Kafka has confirmed the one before."""
-    kafka, clock, seq = known.settings.kafka, SystemClock(), 0
+    await write_commands(known.settings, steps)
+
+
+async def write_commands(settings: Settings, steps: Sequence[Sequence[tuple[int, Command]]]) -> None:
+    """(partition, command) after each other; a step begins when Kafka has confirmed the one before.
+
+    Raises ReconnectError, StopError.
+    """
+    kafka, clock, seq = settings.kafka, SystemClock(), 0
     try:
         await try_topics(kafka, create=False)
     except ReconnectError as error:
         raise ReconnectError(f"{','.join(kafka.bootstrap)}: {error}") from error
     topic = kafka.topics.readings
-    writer = LogWriter(kafka, _SOURCE, OnTerminal(), known.settings.gateway.max_record_bytes)
+    writer = LogWriter(kafka, _SOURCE, OnTerminal(), settings.gateway.max_record_bytes)
     try:
         async with asyncio.timeout(_CONFIRM_S):
             await writer.start()

@@ -126,6 +126,11 @@ class ClassSettings(Section):
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""
     series: list[Series] = DEFAULT_SERIES
     """What `/metrics/sensors` shows."""
+    warm_up: int = Field(0, ge=0, le=10**9)
+    """How many readings of a sensor are learned before its score counts; models have their own besides."""
+    level_after: int = Field(300, ge=0, le=10**6)
+    """After so many readings that stay elsewhere, while an alert was open, the level has changed: one event says so,
+    and models learn anew. 0: never."""
 
     @field_validator("models", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.compiled import kernel
 from stream.fold.calibration import REFRACTORY
-from stream.fold.gate import FOLDED
+from stream.fold.gate import FOLDED, MASKED
 
 
 class Phase(IntEnum):
@@ -186,6 +186,24 @@ def _emit(
 
 
 @kernel
+def _end_masked(episodes: Any, at: int, ts_us: int, value: float, events: Any, n: int) -> int:
+    """A reading in maintenance: what is open ends. Returns how many events there are."""
+    for r in range(episodes.shape[1]):
+        episode = episodes[at, r]
+        phase, told = episode["phase"], episode["told"]
+        if phase == _NONE:
+            continue
+        episode["phase"] = _NONE
+        episode["behind"] = 0
+        follows = SAY if told != _NONE else 0
+        if phase == _FIRING and told != _FIRING:
+            follows |= MISSED
+        if follows != 0:
+            n = _emit(events, n, at, r, follows, episode, ts_us, value, 0.0, -1, np.nan, np.nan, 1.0, 0.0)
+    return n
+
+
+@kernel
 def judge_rows(
     episodes: Any,
     rules: Any,
@@ -201,13 +219,15 @@ def judge_rows(
     allowance: Any,
     events: Any,
 ) -> int:
-    """Hold each folded row against its class's rules; returns how many events were written.
+    """Hold each folded row against its class's rules; returns how many events were written. A masked one ends them.
 
     A rule on scores that has fired is at rest for some readings: what comes and goes is one alert, not many.
     episodes: EPISODE, shape (slots, rules); rules: RULE, shape (classes, rules); events: EVENT, at least rows × rules.
     """
     n = 0
     for i in range(slot.size):
+        if verdict[i] == MASKED:
+            n = _end_masked(episodes, slot[i], ts_us[i], value[i], events, n)
         if verdict[i] != FOLDED:
             continue
         at = slot[i]

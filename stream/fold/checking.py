@@ -22,6 +22,8 @@ from stream.fold.backlog import KEPT, Episode
 from stream.fold.calibration import REFRACTORY
 from stream.fold.clock import Clock
 from stream.fold.gate import RING, Verdict
+from stream.fold.levels import wrong_levels
+from stream.fold.masks import MOST, Maintenance
 from stream.fold.plan import Plan
 from stream.fold.quantiles import panes_of
 from stream.fold.sketch import HEAVIEST, PANES, SKETCH
@@ -55,7 +57,9 @@ def wrong_rows(
         return "a class that there is not"
     if not _within(arrays["heard_us"], 0, alive_us):
         return "a sensor that was heard of in the future"
-    for array in (arrays["sensors"], arrays["episodes"]):
+    if wrong := wrong_levels(arrays["levels"], named):
+        return wrong
+    for array in (arrays["sensors"], arrays["episodes"], arrays["levels"]):
         for name in (one for one in array.dtype.names or () if one.endswith("_us")):
             if not _within(array[name], 0, FARTHEST_US):
                 return f"a time that there is not: {name}"
@@ -241,6 +245,7 @@ class Scalars(Struct, frozen=True, forbid_unknown_fields=True):
     alive_us: _Time
     clock: dict[str, _Time | list[_Time]]
     over: _Over
+    masks: Annotated[list[Maintenance], Meta(max_length=MOST)] = []
 
     def __post_init__(self) -> None:
         """Raises ValueError, as does msgspec for what is of another type or not there."""
@@ -251,6 +256,8 @@ class Scalars(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError("an episode of a time that there is not")
             "\0".join((one.id, one.sensor, one.rule)).encode()
         "\0".join(self.over.more).encode()
+        if any(one.problem() for one in self.masks) or len({one.id for one in self.masks}) < len(self.masks):
+            raise ValueError("a maintenance window that is none")
 
     def clock_told(self) -> Clock:
         """Raises ValueError where a clock has other parts."""

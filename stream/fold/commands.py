@@ -1,4 +1,5 @@
-"""Commands in the log: a sensor gets another name, is taken over from another partition, or is gone.
+"""Commands in the log: a sensor gets another name, is taken over from another partition, or is gone; maintenance
+begins or ends; a changed level is right or wrong.
 
 A command is JSON, `{"version": 1, "command": "rename", "from": "a/t", "to": "b/t"}`. Each can be applied again without
 harm, and one about a sensor that there is not changes nothing; both are counted.
@@ -22,9 +23,12 @@ from ingest.contract.wire import JSON, Envelope
 from stream.fold.alerts import Transition
 from stream.fold.carrying import Rows, carry, join_panes
 from stream.fold.checking import wrong_rows
-from stream.fold.closing import Ends
 from stream.fold.counters import move
+from stream.fold.levels import calm
+from stream.fold.maintaining import end_masked
+from stream.fold.masks import Maintenance
 from stream.fold.plan import Plan
+from stream.fold.relearning import accept, end_alerts, reject
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE
 
@@ -74,8 +78,52 @@ class Retire(msgspec.Struct, frozen=True, tag="retire", tag_field="command", for
     version: int = VERSION
 
 
-Command: TypeAlias = Rename | Adopt | Retire
-_DECODER = msgspec.json.Decoder(Rename | Adopt | Retire)
+class Maintain(msgspec.Struct, frozen=True, tag="maintain", tag_field="command", forbid_unknown_fields=True):
+    """A maintenance window begins and ends, see `masks.py`. It is written to every partition.
+
+    id: whoever says it again, changes nothing. from_us, until_us: event time, µs.
+    """
+
+    id: str
+    match: str
+    from_us: int
+    until_us: int
+    note: str = ""
+    by: str = ""
+    version: int = VERSION
+
+    @property
+    def window(self) -> Maintenance:
+        """What is kept of it."""
+        return Maintenance(self.id, self.match, self.from_us, self.until_us, self.note, self.by)
+
+
+class EndMaintenance(
+    msgspec.Struct, frozen=True, tag="end_maintenance", tag_field="command", forbid_unknown_fields=True
+):
+    """A maintenance window ends at a time, if it does not end earlier. It is written to every partition."""
+
+    id: str
+    at_us: int
+    version: int = VERSION
+
+
+class AcceptLevel(msgspec.Struct, frozen=True, tag="accept_level", tag_field="command", forbid_unknown_fields=True):
+    """A sensor's new level is right."""
+
+    sensor: str
+    version: int = VERSION
+
+
+class RejectLevel(msgspec.Struct, frozen=True, tag="reject_level", tag_field="command", forbid_unknown_fields=True):
+    """A sensor's new level is wrong: it is anomalous until it is back, and what was learned before is known again."""
+
+    sensor: str
+    version: int = VERSION
+
+
+Command: TypeAlias = Rename | Adopt | Retire | Maintain | EndMaintenance | AcceptLevel | RejectLevel
+_DECODER = msgspec.json.Decoder(Command)
 
 
 class _Versioned(msgspec.Struct):
@@ -92,6 +140,14 @@ class Outcome(StrEnum):
     """Another sensor would be more than `plant.max_sensors`."""
     STALE = "stale"
     """The rows are of other definitions than those in force."""
+    OVER = "over"
+    """The maintenance window had ended before."""
+    FULL = "full"
+    """There are as many maintenance windows as there may be."""
+    UNKNOWN_MAINTENANCE = "unknown_maintenance"
+    """There is no such maintenance window here."""
+    NO_CHANGE = "no_change"
+    """The sensor's level has not changed, or that was answered before, or long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +190,24 @@ def command_of(envelope: Envelope, value: bytes | None) -> Command:
         raise QuarantineError(Reason.RECORD, f"command: {error}"[:300]) from error
     if version < 1:
         raise QuarantineError(Reason.RECORD, "a command of no version")
-    for path in (command.old, command.to) if isinstance(command, Rename) else (command.sensor,):
+    for path in _paths(command):
         check_path(path)
+    if isinstance(command, Maintain) and (problem := command.window.problem()):
+        raise QuarantineError(Reason.RECORD, f"command: {problem}")
     if isinstance(command, Adopt) and command.text is not None and len(command.text) > _MAX_TEXT:
         raise QuarantineError(Reason.RECORD, "command: a text that is too long")
     return command
+
+
+def _paths(command: Command) -> tuple[str, ...]:
+    """Of sensors that it names."""
+    match command:
+        case Rename():
+            return command.old, command.to
+        case Maintain() | EndMaintenance():
+            return ()
+        case _:
+            return (command.sensor,)
 
 
 def apply(plan: Plan, state: PartitionState, command: Command) -> Applied:
@@ -150,6 +219,18 @@ def apply(plan: Plan, state: PartitionState, command: Command) -> Applied:
             return _retire(plan, state, command)
         case Adopt():
             return _adopt(plan, state, command)
+        case Maintain():
+            outcome = Outcome(state.masks.add(command.window, state.now_us))
+            return Applied("maintain", outcome, tuple(end_masked(plan, state)))
+        case EndMaintenance():
+            known = state.masks.end(command.id, command.at_us)
+            return Applied("end_maintenance", Outcome.DONE if known else Outcome.UNKNOWN_MAINTENANCE)
+        case AcceptLevel() | RejectLevel():
+            name = "accept_level" if isinstance(command, AcceptLevel) else "reject_level"
+            if (slot := state.slots.get(command.sensor)) is None:
+                return Applied(name, Outcome.UNKNOWN_SENSOR)
+            word, transitions = (accept if isinstance(command, AcceptLevel) else reject)(state, slot)
+            return Applied(name, Outcome(word), tuple(transitions))
 
 
 def _rename(plan: Plan, state: PartitionState, command: Rename) -> Applied:
@@ -158,7 +239,7 @@ def _rename(plan: Plan, state: PartitionState, command: Rename) -> Applied:
         return Applied("rename", Outcome.UNKNOWN_SENSOR)
     if command.old == command.to:
         return Applied("rename", Outcome.DONE)
-    closed = _close(plan, state, slot)
+    closed = end_alerts(plan, state, slot)
     rows = _in_class_of(plan, state.row(slot), command.to)
     other = state.slots.get(command.to)
     if other is None:
@@ -174,7 +255,7 @@ def _retire(plan: Plan, state: PartitionState, command: Retire) -> Applied:
     slot = state.slots.get(command.sensor)
     if slot is None:
         return Applied("retire", Outcome.UNKNOWN_SENSOR)
-    closed = _close(plan, state, slot)
+    closed = end_alerts(plan, state, slot)
     state.retire(slot)
     return Applied("retire", Outcome.DONE, closed)
 
@@ -197,6 +278,7 @@ def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
     if slot >= state.class_of.size:
         state.grow()
     rows["episodes"][:] = 0
+    calm(rows["levels"])
     rows["heard_us"][:] = state.alive_us
     # The other partition's clock was another one. Just after this one comes what comes while it is told to be late.
     np.minimum(rows["sensors"]["last_now_us"], state.now_us + 1, out=rows["sensors"]["last_now_us"])
@@ -204,18 +286,6 @@ def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
     if command.text is not None:
         state.texts[slot] = command.text
     return Applied("adopt", Outcome.DONE)
-
-
-def _close(plan: Plan, state: PartitionState, slot: int) -> tuple[Transition, ...]:
-    """End a sensor's alerts, under the ids that they have: an id is made of the sensor's name."""
-    found = Ends()
-    for at in np.flatnonzero(state.episodes[slot]["phase"]).tolist():
-        found.add(
-            plan, int(state.class_of[slot]), state.names[slot], state.sensors[slot], at, state.episodes[slot, at],
-            state.now_us,
-        )  # fmt: skip
-    state.episodes[slot] = 0
-    return found.told(state)
 
 
 def _in_class_of(plan: Plan, rows: Mapping[str, NDArray[Any]], name: str) -> Rows:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.compiled import kernel
 from stream.fold.clock import AWAY_US
 from stream.fold.gate import OVER_BUDGET, Verdict
+from stream.fold.levels import EVENT_OPEN
 from stream.fold.plan import Plan
 from stream.fold.slots import FREE
 from stream.fold.state import PartitionState
@@ -54,7 +55,7 @@ def forget(plan: Plan, state: PartitionState, before_us: int) -> int:
         return 0
     used = state.slots.rows
     gone = state.heard_us[:used] < state.alive_us - plan.definitions.forget_us
-    gone &= ~(state.episodes[:used]["phase"] != 0).any(axis=1)
+    gone &= ~(state.episodes[:used]["phase"] != 0).any(axis=1) & ~np.isin(state.levels[:used]["stage"], EVENT_OPEN)
     rows = state.sensors[:used]
     staleness_us = plan.limits["staleness_us"][state.class_of[:used]]
     gone &= (rows["holds"] == 0) | (state.now_us - rows["last_now_us"] > staleness_us)

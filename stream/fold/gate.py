@@ -51,11 +51,13 @@ class Verdict(IntEnum):
     """A number that stands for "no value"."""
     TOO_FAST = 14
     """Farther from the last folded value than the class's `max_rate` lets it come in the time."""
+    MASKED = 15
+    """In maintenance: shown and in windows; models neither score nor learn it, and no rule judges it."""
 
     @property
     def accepted(self) -> bool:
         """Whether the reading was all right; what is not has a reason, which is shown."""
-        return self <= Verdict.STATE
+        return self <= Verdict.STATE or self == Verdict.MASKED
 
 
 FOLDED = int(Verdict.FOLDED)
@@ -73,6 +75,7 @@ OVER_BUDGET = int(Verdict.OVER_BUDGET)
 _REPLAYED = int(Verdict.REPLAYED)
 SENTINEL = int(Verdict.SENTINEL)
 _TOO_FAST = int(Verdict.TOO_FAST)
+MASKED = int(Verdict.MASKED)
 
 _RETAINED_FLAG = int(Flag.RETAINED)
 _REPLAYED_FLAG = int(Flag.REPLAYED)

@@ -20,6 +20,7 @@ from stream.fold.closing import Ends
 from stream.fold.definitions import Definitions
 from stream.fold.plan import Plan, make_plan
 from stream.fold.quantiles import carry_sketches
+from stream.fold.relearning import carry_kept, ended_levels
 from stream.fold.slots import FREE
 from stream.fold.state import PartitionState
 
@@ -99,7 +100,8 @@ def migrate(old: Plan, state: PartitionState, new: Plan) -> tuple[PartitionState
         carried.arrays["sensors"],
     )  # fmt: skip
     pools = {"pools": carry_pools(old.pool_names, frozen.arrays["pools"], new.pool_names)}
-    made = PartitionState.thaw(new, replace(frozen, arrays=carried.arrays | sketches | pools))
+    kept = carry_kept(old, frozen.arrays, new, class_of)
+    made = PartitionState.thaw(new, replace(frozen, arrays=carried.arrays | sketches | pools | kept))
     ends, was = Ends(), frozen.arrays["class_of"]
     for row, at in carried.closed:
         ends.add(
@@ -117,7 +119,7 @@ def migrate(old: Plan, state: PartitionState, new: Plan) -> tuple[PartitionState
         windows_reset=int(carried.windows_reset.sum()),
         models_kept=_counts(carried.models_kept),
         models_reset=_counts(carried.models_reset),
-        transitions=ends.told(made),
+        transitions=(*ends.told(made), *ended_levels(state, made)),
     )
 
 

@@ -25,16 +25,18 @@ from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, e
 from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.budget import REFRESH_US
-from stream.fold.calibration import ALLOWANCE, calibrate
 from stream.fold.commands import Applied, apply, command_of
 from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
 from stream.fold.gate import LATE, Verdict, times_of
+from stream.fold.maintaining import end_masked
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
+from stream.fold.relearning import settle
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
+from stream.fold.scoring import score_rows
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -233,6 +235,7 @@ class PartitionFold:
             state.share_budget(self.plan, self.plan.definitions.alerts_per_day / self._partitions)
         if state.now_us < before_us or state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
+        ended = end_masked(self.plan, state)
         phases = state.episodes[: state.slots.rows]["phase"]
         events, n = np.empty(int(np.count_nonzero(phases)), EVENT), 0
         if events.size:
@@ -240,7 +243,7 @@ class PartitionFold:
                 state.episodes, self.plan.rule_rows, state.class_of, self.plan.limits, state.sensors,
                 np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
             )  # fmt: skip
-        return self._told(events[:n])
+        return [*ended, *self._told(events[:n]), *settle(self.plan, state)]
 
     def _fold_readings(
         self, readings: Readings, slot: NDArray[np.int32], envelope: Envelope, effects: Effects
@@ -256,24 +259,13 @@ class PartitionFold:
             readings.flags, verdict, reworded, folded, state.turns,
         )  # fmt: skip
         folded.flags.writeable = False  # as what comes over the wire: kernels are compiled for that
-        score, scored_by, expected = np.zeros(rows), np.empty(rows, np.int16), np.empty((rows, 2))
-        scored_by.fill(-1)
-        expected.fill(np.nan)
-        for number, (used, bank, run) in enumerate(zip(plan.models, state.banks, state.runs, strict=True)):
-            run(
-                bank, slot, readings.ts_us, folded, verdict, state.class_of, used.uses, used.params, number,
-                score, scored_by, expected,
-            )  # fmt: skip
+        seen, score, scored_by, expected, allowance = score_rows(plan, state, slot, readings.ts_us, folded, verdict)
         fold_sketches(state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict)
         heard(state, slot, verdict)
-        allowance = np.zeros(rows, ALLOWANCE)
-        calibrate(
-            state.sensors, state.pools, plan.pool_of, state.class_of, slot, readings.ts_us, verdict, score, allowance
-        )  # fmt: skip
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
-            self._watch(Scored(readings, slot, verdict, score, scored_by, expected))
-        state.counts += np.bincount(verdict, minlength=len(Verdict))
+            self._watch(Scored(readings, slot, seen, score, scored_by, expected))
+        state.counts += np.bincount(seen, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, reworded.nonzero()[0])
         if len(late := (verdict == LATE).nonzero()[0]):
             effects = replace(effects, late=readings.take(late), envelope=envelope)
@@ -281,7 +273,7 @@ class PartitionFold:
             return effects
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
-            state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict,
+            state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, seen,
             backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, allowance, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects

@@ -38,6 +38,8 @@ LIMITS = np.dtype(
         ("sentinels_named", np.int16),  # 1: by the class; they are refused wherever the sensor was
         ("sentinels_used", np.int64),
         ("sentinels", np.float64, (MOST_SENTINELS,)),
+        ("warm_up", np.int64),  # readings before a score counts
+        ("level_after", np.int64),  # readings after which another level is one; 0: never
     ]
 )
 
@@ -120,6 +122,9 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["counter"] = one.kind is Kind.COUNTER
         row["described"] = low is None and high is None
         _set_sentinels(row, one)
+        row["warm_up"] = one.warm_up
+        # What nobody is told of as an alert is no event either.
+        row["level_after"] = one.level_after if any(rule.signal == "score" for rule in one.rules) else 0
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)

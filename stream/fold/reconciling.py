@@ -13,6 +13,7 @@ from typing import Any
 
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.partition import PartitionFold
+from stream.fold.relearning import open_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ def reconcile(fold: PartitionFold, told: Iterable[OpenAlert]) -> list[Transition
     state, plan = fold.state, fold.plan
     said: list[Transition] = []
     known: set[tuple[int, int]] = set()
+    levels = open_levels(state)
     for one in sorted(told, key=lambda alert: (alert.since_us, alert.id)):
+        if levels.pop(one.id, None) is not None:
+            continue
         slot = state.slots.get(one.sensor)
         at = -1 if slot is None else _rule_at(fold, slot, one)
         if slot is None or at < 0 or (slot, at) in known or state.episodes[slot, at]["phase"] == Phase.NONE:
@@ -63,7 +67,7 @@ def reconcile(fold: PartitionFold, told: Iterable[OpenAlert]) -> list[Transition
             Phase.FIRING, sensor, name, revision, rule.settings.severity, since_us,
         )  # fmt: skip
         said.append(_transition(fold, fresh, Phase.FIRING, int(slot)))
-    return said
+    return said + list(levels.values())
 
 
 def _rule_at(fold: PartitionFold, slot: int, alert: OpenAlert) -> int:

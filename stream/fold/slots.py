@@ -199,6 +199,8 @@ class SlotTable:
         self._free = [slot for slot, name in enumerate(self.names) if name == FREE]
         """A heap: ascending order is one."""
         self._sensors = 0
+        self.changes = 0
+        """Grows whenever a slot gets another name, or loses one: for those who remember what fits which."""
         self._buckets = _empty(_FEWEST)
         self._spans = np.zeros(_FEWEST, SPAN)
         self._bytes = np.zeros(_FEWEST, np.uint8)
@@ -273,6 +275,7 @@ class SlotTable:
         self._put_in([name], [slot])
 
     def _put_in(self, names: Sequence[str], slots: list[int]) -> None:
+        self.changes += 1
         words = Utf8.of(names)
         self._make_room(len(words), words.data.size)
         new = put_in(
@@ -287,6 +290,7 @@ class SlotTable:
     def _take_out(self, slot: int) -> None:
         if slot < 0 or self.names[slot] == FREE:
             raise KeyError(slot)
+        self.changes += 1
         self._live_bytes -= int(self._spans[slot]["size"])
         take_out(self._buckets, self._spans, self._bytes, _KEY, self._hash_mask, slot)
         self._sensors -= 1

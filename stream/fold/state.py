@@ -16,6 +16,9 @@ from stream.fold.checking import scalars_of, wrong_rows, wrong_sketches
 from stream.fold.clock import AWAY_US, Clock
 from stream.fold.counters import Turn
 from stream.fold.gate import Verdict
+from stream.fold.kept import KeptRows, names_of
+from stream.fold.levels import LEVEL
+from stream.fold.masks import Masks
 from stream.fold.plan import Plan
 from stream.fold.quantiles import Sketches
 from stream.fold.rows import SENSOR
@@ -76,6 +79,15 @@ class PartitionState:
         self.sketches = Sketches(plan.quantiles_us, slots)
         self.pools = np.zeros(len(plan.pool_names), POOL)
         """The budget of alerts by class, see `budget.py`."""
+        self.levels = np.zeros(slots, LEVEL)
+        self.kept = KeptRows()
+        """What models knew before a level changed."""
+        self.may_hold = False
+        """Whether any level may have been rejected: no state, but known from it."""
+        self.may_be_due = False
+        """Whether something may be to do about levels when the clock moves on: likewise."""
+        self.masks = Masks(self.slots)
+        """Maintenance windows."""
 
     @property
     def now_us(self) -> int:
@@ -106,6 +118,7 @@ class PartitionState:
         self.panes = _doubled(self.panes)
         self.episodes = _doubled(self.episodes)
         self.banks = [_doubled(rows) for rows in self.banks]
+        self.levels = _doubled(self.levels)
         self.sketches.grow()
 
     def share_budget(self, plan: Plan, alerts_per_day: float) -> None:
@@ -123,6 +136,7 @@ class PartitionState:
         self.panes["id"][slot] = NO_PANE
         self.sketches.free(slot)
         self.texts.pop(slot, None)
+        self.kept.drop(slot)
 
     def retire(self, slot: int) -> None:
         """A sensor is gone: its slot is free."""
@@ -134,13 +148,17 @@ class PartitionState:
         return {name: array[slot : slot + 1].copy() for name, array in self._arrays().items()}
 
     def put(self, slot: int, rows: dict[str, NDArray[Any]]) -> None:
-        """Give a sensor these rows; what is not among them stays, but quantiles begin anew in another class."""
+        """Give a sensor these rows; what is not among them stays, but in another class quantiles begin anew, and what
+        its models knew before is not kept.
+        """
         arrays, before = self._arrays(), int(self.class_of[slot])
+        self.may_hold = self.may_be_due = True
         for name, row in rows.items():
             arrays[name][slot] = row[0]
         class_index = int(self.class_of[slot])
         if class_index != before:
             self.sketches.free(slot)
+            self.kept.drop(slot)
         self.sketches.give(slot, class_index, self.sensors[slot])
 
     def nbytes(self) -> int:
@@ -149,8 +167,9 @@ class PartitionState:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """All that has a row per slot, by name."""
-        banks = {f"bank.{name}": rows for name, rows in zip(self._bank_names, self.banks, strict=True)}
+        banks = {f"bank.{name}": rows for name, rows in self._banks().items()}
         return {
+            "levels": self.levels,
             "class_of": self.class_of,
             "heard_us": self.heard_us,
             "sensors": self.sensors,
@@ -158,6 +177,9 @@ class PartitionState:
             "episodes": self.episodes,
             **banks,
         }
+
+    def _banks(self) -> dict[str, NDArray[Any]]:
+        return dict(zip(self._bank_names, self.banks, strict=True))
 
     def freeze(self) -> Frozen:
         """A copy, while nothing folds: as quick as memory is."""
@@ -173,9 +195,11 @@ class PartitionState:
                 "alive_us": self.alive_us,
                 "clock": {**self.clock._asdict(), "against": list(self.clock.against or ())},
                 "over": self.over.frozen(),
+                "masks": self.masks.frozen(),
             },
             {name: array[:rows].copy() for name, array in self._arrays().items()}
             | self.sketches.frozen(rows)
+            | self.kept.frozen(self._banks())
             | {"pools": self.pools.copy()},
         )
 
@@ -192,6 +216,7 @@ class PartitionState:
             state._thaw_scalars(frozen)
             "".join(frozen.names).encode()
             state.slots = SlotTable(frozen.names)
+            state.masks = Masks(state.slots, frozen.scalars.get("masks", ()))
         except ValueError as error:
             raise LayoutError(str(error)) from error
         state._thaw_rows(plan, frozen)
@@ -216,7 +241,7 @@ class PartitionState:
         if len(self.slots) != sum(name != FREE for name in frozen.names):
             raise LayoutError("a sensor has two slots")
         own = self._arrays()
-        if own.keys() | self.sketches.frozen(0).keys() | {"pools"} != found.keys():
+        if own.keys() | self.sketches.frozen(0).keys() | names_of(self._bank_names) | {"pools"} != found.keys():
             raise LayoutError(f"has arrays {sorted(found)}, not {sorted(own)}")
         if found["pools"].dtype != POOL or found["pools"].shape != self.pools.shape:
             raise LayoutError("budgets of other classes")
@@ -228,6 +253,9 @@ class PartitionState:
                 raise LayoutError(f"{name} is {found[name].shape} of {found[name].dtype}")
             array[:rows] = found[name]
         named = np.fromiter((name != FREE for name in frozen.names), np.bool_, rows)
+        self.may_hold = self.may_be_due = True
+        if wrong := self.kept.thaw(found, self._banks(), named):
+            raise LayoutError(wrong)
         own, sketches = {name: array[:rows] for name, array in own.items()}, self.sketches
         if wrong := wrong_rows(plan, own, named, self.alive_us) or sketches.thaw(found, rows):
             raise LayoutError(wrong)

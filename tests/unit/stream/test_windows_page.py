@@ -8,6 +8,7 @@ from pathlib import Path
 from ingest.contract.class_settings import EVERYTHING_ELSE
 from stream.fold.alerts import EPISODE
 from stream.fold.gate import RING
+from stream.fold.levels import LEVEL
 from stream.fold.rows import SENSOR
 from stream.fold.sketch import SKETCH
 from stream.fold.state import PartitionState
@@ -36,6 +37,7 @@ def test_the_bytes_of_a_sensor_are_those_of_its_arrays() -> None:
         "panes of": plan.panes * PANE.itemsize,
         "class and": state.class_of.itemsize + state.heard_us.itemsize,
         "alert episode": EPISODE.itemsize,
+        "level and": LEVEL.itemsize,
         **{f"model {used.name}": used.model.state.itemsize for used in plan.models},
         "sum by": state.nbytes() // slots,
         "sketch for": SKETCH.itemsize,
