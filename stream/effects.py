@@ -80,6 +80,8 @@ def alert_record(
         "band": transition.band,
         "score": transition.score,
         "model": transition.model,
+        "together": transition.together,
+        "node": transition.node,
     }
     headers = _headers("alert", group, partition, generation, offset)
     return Outgoing(msgspec.json.encode(value), transition.id.encode(), headers)

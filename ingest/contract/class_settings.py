@@ -20,7 +20,8 @@ class RuleSettings(Section):
     """When a sensor's signal becomes an alert."""
 
     name: Name
-    signal: Literal["score", "value"] = "score"
+    signal: Literal["score", "value", "silence"] = "score"
+    """`silence`: how long nothing was heard of the sensor, as a multiple of what is too long for it."""
     above: Annotated[float, Field(allow_inf_nan=False)] | None = None
     below: Annotated[float, Field(allow_inf_nan=False)] | None = None
     hysteresis: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -35,7 +36,15 @@ class RuleSettings(Section):
     def _one_limit(self) -> RuleSettings:
         if (self.above is None) == (self.below is None):
             raise ValueError("a rule has exactly one of `above` and `below`")
+        if self.signal == "silence":
+            self._of_silence()
         return self
+
+    def _of_silence(self) -> None:
+        if self.above is None or self.above < 1.0:
+            raise ValueError("a rule on silence has `above`, of at least 1.0, which is the boundary")
+        if self.hysteresis or ("resolve_after" in self.model_fields_set and self.resolve_after):
+            raise ValueError("a rule on silence has no `hysteresis` and no `resolve_after`: a reading ends it")
 
 
 class ModelSettings(Section):
@@ -62,6 +71,7 @@ def _as_model(value: object) -> object:
 
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
+SILENT = RuleSettings(name="silent", signal="silence", above=1.0)
 DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
 Series = Literal[
     "value",
@@ -106,10 +116,13 @@ class ClassSettings(Section):
     """Those of the windows that have p50, p90 and p99, too: 10 kB a sensor for each."""
     staleness: DurationUs = 3_600 * _SECOND_US
     """How long the last value of an on-change sensor holds when nothing more is heard."""
+    heartbeat: DurationUs = 0
+    """What the source promises: each sensor sends at least so often, changed or not; two missed are silence. Default:
+    nothing; the silence of an on-change sensor says nothing then, and that of a periodic one what it has learned."""
     models: list[ModelSettings] | None = None
     """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
     for the other kinds, in which a rare value is no anomaly."""
-    rules: list[RuleSettings] = [ANOMALY]
+    rules: list[RuleSettings] = [ANOMALY, SILENT]
     waveform: WaveformOptions | None = None
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""
     series: list[Series] = DEFAULT_SERIES
@@ -127,6 +140,8 @@ class ClassSettings(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two rules are called {name!r}: their alerts could not be told apart")
+        if sum(rule.signal == "silence" for rule in rules) > 1:
+            raise ValueError("two rules on silence: one sensor's silence is one alert")
         return rules
 
     @field_validator("windows")

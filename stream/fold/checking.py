@@ -23,6 +23,7 @@ from stream.fold.clock import Clock
 from stream.fold.gate import RING
 from stream.fold.plan import Plan
 from stream.fold.quantiles import panes_of
+from stream.fold.silence import wrong_silences
 from stream.fold.sketch import HEAVIEST, PANES, SKETCH
 from stream.fold.windows import NO_PANE
 
@@ -60,7 +61,9 @@ def wrong_rows(
         arrays["sensors"], arrays["panes"], arrays["episodes"], class_of, named, len(plan.models), plan.levels,
         plan.rule_rows,
     )  # fmt: skip
-    return _FAULTS[fault] if fault else None
+    if fault:
+        return _FAULTS[fault]
+    return wrong_silences(plan.silences, arrays["silences"], arrays["episodes"], class_of, named, alive_us)
 
 
 def _within(numbers: NDArray[Any], low: int, high: int) -> bool:
@@ -208,6 +211,8 @@ def _wrong_points(rows: NDArray[Any], newest: NDArray[np.int64], panes: NDArray[
 
 _Count = Annotated[int, Meta(ge=0, le=2**62)]
 _Time = Annotated[int, Meta(ge=0, le=FARTHEST_US)]
+# Its seconds fit into 32 bits; no log goes on for 35 years.
+_Alive = Annotated[int, Meta(ge=0, le=2**50)]
 
 
 class _Over(Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,7 +226,7 @@ class Scalars(Struct, frozen=True, forbid_unknown_fields=True):
     """What of a state is neither a row nor a name, checked; see `PartitionState.freeze`."""
 
     counts: list[_Count]
-    alive_us: _Time
+    alive_us: _Alive
     clock: dict[str, _Time | list[_Time]]
     over: _Over
 

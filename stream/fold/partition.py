@@ -25,7 +25,7 @@ from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, e
 from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.commands import Applied, apply, command_of
-from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
+from stream.fold.forgetting import HOUR_US, alive_us, forget
 from stream.fold.gate import LATE, Verdict, times_of
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
@@ -33,6 +33,7 @@ from stream.fold.quantiles import fold_sketches, read_sketches
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
+from stream.fold.silence import begun_s, hear, judge
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -215,7 +216,8 @@ class PartitionFold:
         """What follows from the time that a record tells."""
         before_us = self.state.now_us
         transitions = self._pass_time(envelope.heard_us)
-        forgotten = forget(self.plan, self.state, before_us)
+        forgotten, ended = forget(self.plan, self.state, before_us)
+        transitions += ended
         return Effects(offset, transitions, digests=self.state.over.due(self.state.now_us), forgotten=forgotten)
 
     def _redefine(self, plan: Plan, effects: Effects) -> Effects:
@@ -236,7 +238,7 @@ class PartitionFold:
                 state.episodes, self.plan.rule_rows, state.class_of, self.plan.limits, state.sensors,
                 np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
             )  # fmt: skip
-        return self._told(events[:n])
+        return self._told(events[:n]) + judge(self.plan, state, before_us)
 
     def _fold_readings(
         self, readings: Readings, slot: NDArray[np.int32], envelope: Envelope, effects: Effects
@@ -261,7 +263,8 @@ class PartitionFold:
         fold_sketches(
             state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, readings.value, verdict
         )
-        heard(state, slot, verdict)
+        backlog = backlog_rows(readings, envelope, plan.backlog_us)
+        hear(state.heard_us, state.silences, state.sensors, state.alive_us, slot, verdict, backlog)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
             self._watch(Scored(readings, slot, verdict, score, scored_by, expected))
@@ -274,7 +277,7 @@ class PartitionFold:
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, verdict,
-            backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, events,
+            backlog, score, scored_by, expected, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects
 
@@ -341,6 +344,7 @@ class PartitionFold:
             state.grow()
         state.class_of[slot] = self.plan.classes.index_of(path)
         state.heard_us[slot] = state.alive_us
+        state.silences["from_s"][slot] = begun_s(state.alive_us)
         state.panes["id"][slot] = NO_PANE
         state.sensors[slot]["scored_by"] = -1
         said = self.plan.limits[state.class_of[slot]]["on_change"]

@@ -16,6 +16,7 @@ from stream.fold.gate import Verdict
 from stream.fold.plan import Plan
 from stream.fold.quantiles import Sketches
 from stream.fold.rows import SENSOR
+from stream.fold.silence import SILENCE
 from stream.fold.slots import FREE, SlotTable
 from stream.fold.windows import NO_PANE, PANE
 
@@ -67,6 +68,7 @@ class PartitionState:
         self.banks = [np.zeros(slots, used.model.state) for used in plan.models]
         self._bank_names = [used.name for used in plan.models]
         self.sketches = Sketches(plan.quantiles_us, slots)
+        self.silences = np.zeros(slots, SILENCE)
 
     @property
     def now_us(self) -> int:
@@ -98,6 +100,7 @@ class PartitionState:
         self.episodes = _doubled(self.episodes)
         self.banks = [_doubled(rows) for rows in self.banks]
         self.sketches.grow()
+        self.silences = _doubled(self.silences)
 
     def clear(self, slot: int) -> None:
         """Make a row as if no sensor had ever had it."""
@@ -139,6 +142,7 @@ class PartitionState:
             "sensors": self.sensors,
             "panes": self.panes,
             "episodes": self.episodes,
+            "silences": self.silences,
             **banks,
         }
 
