@@ -14,6 +14,7 @@ from ingest.contract.waveform_options import WaveformOptions
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
 _DAY_US = 86_400 * _SECOND_US
+_RESOLVE_US = 30 * _SECOND_US
 
 
 class RuleSettings(Section):
@@ -28,7 +29,7 @@ class RuleSettings(Section):
     """How far back inside the limit the signal must come before it counts as over."""
     hold: DurationUs = 0
     """How long the signal must stay outside before the alert fires."""
-    resolve_after: DurationUs = 30 * _SECOND_US
+    resolve_after: DurationUs = _RESOLVE_US
     """How long it must stay inside before the alert is resolved."""
     severity: Literal["info", "warning", "critical"] = "warning"
 
@@ -43,7 +44,7 @@ class RuleSettings(Section):
     def _of_silence(self) -> None:
         if self.above is None or self.above < 1.0:
             raise ValueError("a rule on silence has `above`, of at least 1.0, which is the boundary")
-        if self.hysteresis or ("resolve_after" in self.model_fields_set and self.resolve_after):
+        if self.hysteresis or self.resolve_after not in (0, _RESOLVE_US):
             raise ValueError("a rule on silence has no `hysteresis` and no `resolve_after`: a reading ends it")
 
 

@@ -132,7 +132,7 @@ def learn(row: Any, gap_us: float, judged: bool) -> None:
     if row["mean_us"] == 0.0:
         row["long_us"] = gap_us
         row["mean_us"] = gap_us
-        # Regular is who has shown it: 22 times, if all gaps are the same.
+        # Regular is who has shown it: 22 times more, if all gaps are the same.
         row["dev_us"] = 2.0 * gap_us
         return
     if judged and gap_us >= learned_us(row):
