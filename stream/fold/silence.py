@@ -278,6 +278,9 @@ class _Round:
             self._rows, state.heard_us, state.class_of, plan.silences, state.alive_us, self._since_us, self._due_us,
             self._score,
         )  # fmt: skip
+        self._overdue = np.zeros(0, np.intp)
+        self._machines: dict[str, list[int]] = {}
+        """Of those who are overdue."""
         self._found: list[Transition] = []
 
     def told(self, slots: NDArray[np.int32], what: NDArray[np.int8]) -> list[Transition]:
@@ -289,23 +292,21 @@ class _Round:
             self._say(slot, Phase.FIRING, len(covered), self._node(covered))
         fresh = slots[what == _BEGINS]
         if fresh.size:
+            self._overdue = np.flatnonzero((self._rows["leader"] == 0) & (self._score >= OVERDUE))
+            for at in self._overdue.tolist():
+                self._machines.setdefault(machine_of(self._state.names[at]), []).append(at)
             self._cover(fresh)
             self._open(fresh)
         return self._found
 
-    def _overdue(self) -> NDArray[np.intp]:
-        return np.flatnonzero((self._rows["leader"] == 0) & (self._score >= OVERDUE))
-
-    def _with(self, leader: int, among: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Those who may have stopped when the leader did."""
+    def _with(self, leader: int, *, wide: bool) -> NDArray[np.intp]:
+        """Those who may have stopped when the leader did, and are not told of yet. wide: not of its machine alone."""
+        of_machine = self._machines.get(machine_of(self._state.names[leader]), [])
+        among = self._overdue if wide else np.array(of_machine, np.intp)
         end_us = self._since_us[leader]
-        found: NDArray[np.intp] = among[(self._since_us[among] <= end_us + SLACK_US) & (end_us <= self._due_us[among])]
+        may = (self._since_us[among] <= end_us + SLACK_US) & (end_us <= self._due_us[among])
+        found: NDArray[np.intp] = among[may & (self._rows["leader"][among] == 0)]
         return found
-
-    def _of_machine(self, leader: int, among: NDArray[np.intp]) -> NDArray[np.intp]:
-        names = self._state.names
-        machine = machine_of(names[leader])
-        return np.array([at for at in among.tolist() if machine_of(names[at]) == machine], np.intp)
 
     def _cover(self, fresh: NDArray[np.int32]) -> None:
         """Let alerts that there are cover those who stopped with them and are overdue only now."""
@@ -315,8 +316,7 @@ class _Round:
         leaders = leaders[self._since_us[leaders] >= self._since_us[fresh].min() - SLACK_US]
         counts = np.bincount(leader[leader > 0] - 1, minlength=leader.size)
         for one in leaders[np.lexsort((leaders, -counts[leaders]))].tolist()[:_AT_ONCE]:
-            covered = self._with(one, self._overdue())
-            leader[covered if counts[one] >= MANY else self._of_machine(one, covered)] = one + 1
+            leader[self._with(one, wide=bool(counts[one] >= MANY))] = one + 1
 
     def _open(self, fresh: NDArray[np.int32]) -> None:
         """Alerts for the rest; of more than can be told in a second, the next one tells."""
@@ -326,9 +326,9 @@ class _Round:
         for slot in fresh[order].tolist():
             if leader[slot] or opened == _AT_ONCE:
                 continue
-            covered = self._with(slot, self._overdue())
+            covered = self._with(slot, wide=True)
             if len(covered) < MANY:
-                covered = self._of_machine(slot, covered)
+                covered = self._with(slot, wide=False)
             leader[covered] = slot + 1
             hold_us = self._plan.silences["hold_us"][self._state.class_of[slot]]
             self._say(slot, Phase.PENDING if hold_us else Phase.FIRING, len(covered), self._node(covered))
