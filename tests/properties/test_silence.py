@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ingest.contract.class_settings import SILENT, ClassSettings, RuleSettings
 from ingest.contract.classes import Reporting
@@ -350,6 +351,21 @@ def test_who_is_masked_is_not_judged_and_begins_anew_after_it() -> None:
     assert judge(fold.plan, state, state.now_us) == []
     state.alive_us += 10 * S_US
     assert [one.phase for one in judge(fold.plan, state, state.now_us)] == [Phase.FIRING]
+
+
+@pytest.mark.parametrize(
+    ("rules", "wrong"),
+    [
+        ([{"name": "s", "signal": "silence", "below": 1.0}], "at least 1.0"),
+        ([{"name": "s", "signal": "silence", "above": 0.5}], "at least 1.0"),
+        ([{"name": "s", "signal": "silence", "above": 1.0, "hysteresis": 0.5}], "a reading ends it"),
+        ([{"name": "s", "signal": "silence", "above": 1.0, "resolve_after": "5s"}], "a reading ends it"),
+        ([{"name": name, "signal": "silence", "above": 1.0} for name in "ab"], "one sensor's silence is one alert"),
+    ],
+)
+def test_a_rule_on_silence_that_means_nothing_is_a_mistake(rules: list[object], wrong: str) -> None:
+    with pytest.raises(ValidationError, match=wrong):
+        ClassSettings.model_validate({"name": "x", "match": ["**"], "rules": rules})
 
 
 # --- together -----------------------------------------------------------------------------------------------------

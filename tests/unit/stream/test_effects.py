@@ -80,6 +80,8 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
         "band": None,
         "score": 1e9,
         "model": None,
+        "together": 1,
+        "node": None,
     }
     assert dict(record.headers) == {
         "schema": b"1.0",
