@@ -63,8 +63,9 @@ def carry(old: Plan, rows: Mapping[str, NDArray[Any]], new: Plan, class_of: NDAr
     said = new.limits["on_change"][class_of]
     sensors["on_change"] = np.where(said == AS_ITS_SOURCE, sensors["on_change"], said)
     # Gaps of one way of reporting say nothing of the other's.
-    for name in ("long_us", "mean_us", "dev_us"):
-        made["silences"][name][sensors["on_change"] != rows["sensors"]["on_change"]] = 0.0
+    begun = (sensors["on_change"] != rows["sensors"]["on_change"]).nonzero()[0]
+    made["silences"]["long_us"][begun] = made["silences"]["dev_us"][begun] = 0.0
+    made["silences"]["mean_us"][begun] = np.where(sensors["on_change"][begun] != 0, -1.0, 0.0)
     same_numbers = _same_numbers(old, was, new, class_of)
     same_weights = same_numbers & (sensors["on_change"] == rows["sensors"]["on_change"])
     sensors["holds"][~same_weights] = 0

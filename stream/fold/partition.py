@@ -33,7 +33,7 @@ from stream.fold.quantiles import fold_sketches, read_sketches
 from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
-from stream.fold.silence import begun_s, hear, judge
+from stream.fold.silence import begin, hear, judge
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -344,11 +344,11 @@ class PartitionFold:
             state.grow()
         state.class_of[slot] = self.plan.classes.index_of(path)
         state.heard_us[slot] = state.alive_us
-        state.silences["from_s"][slot] = begun_s(state.alive_us)
         state.panes["id"][slot] = NO_PANE
         state.sensors[slot]["scored_by"] = -1
         said = self.plan.limits[state.class_of[slot]]["on_change"]
         state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said
+        begin(state.silences[slot], state.alive_us, bool(state.sensors[slot]["on_change"]))
         state.sketches.give(slot, int(state.class_of[slot]), state.sensors[slot])
 
     def _told(self, events: NDArray[Any]) -> list[Transition]:

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.contract.sensors import machine_of
-from models.compiled import kernel
+from models.compiled import borrowing_kernel
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.gate import BAD, FOLDED, OVER_BUDGET, Verdict
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 SILENCE = np.dtype(
     [
         ("long_us", np.float64),  # the longest gap, decaying; on-change: -1 while the newest reading is bad
-        ("mean_us", np.float64),  # of the gaps; 0: none is known
+        ("mean_us", np.float64),  # of the gaps; 0: none is known; -1: it reports on change
         ("dev_us", np.float64),  # how far from the mean they are, on average
         ("from_s", np.int32),  # in time that counts: before it, nobody is silent; 0: nobody's row
         ("leader", np.int32),  # 1 + the slot of the sensor under which it is told that it is silent; 0: it is not
@@ -80,6 +80,7 @@ SLACK_US = 5_000_000.0
 OVERDUE = 0.5
 """Of those with this score it may be told that they are silent, if it is told of another."""
 _SHARE = 1.0 / 16.0
+_FADING = 1.0 / MEMORY_US
 _AT_ONCE = 1_000
 _US = 1_000_000
 _STATE = int(Verdict.STATE)
@@ -87,6 +88,12 @@ _RETAINED = int(Verdict.RETAINED)
 _NONE, _PENDING, _FIRING = int(Phase.NONE), int(Phase.PENDING), int(Phase.FIRING)
 _BEGINS, _FIRES, _ENDS = range(3)
 _NOBODY = np.zeros(0, np.bool_)
+
+
+def begin(row: Any, alive_us: int, on_change: bool) -> None:
+    """A new sensor's row."""
+    row["from_s"] = begun_s(alive_us)
+    row["mean_us"] = -1.0 if on_change else 0.0
 
 
 def begun_s(alive_us: int) -> int:
@@ -97,7 +104,7 @@ def begun_s(alive_us: int) -> int:
 # --- learning -----------------------------------------------------------------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def hear(
     heard_us: NDArray[np.int64],
     silences: Any,
@@ -118,14 +125,15 @@ def hear(
         at = slot[i]
         gap_us = alive_us - heard_us[at]
         heard_us[at] = alive_us
-        row, sensor = silences[at], sensors[at]
-        if sensor["on_change"] != 0:
+        row = silences[at]
+        if row["mean_us"] < 0.0:
+            sensor = sensors[at]
             row["long_us"] = -1.0 if sensor["shown_quality"] == BAD and sensor["last_us"] > 0 else 0.0
         elif gap_us > 0 and not backlog[i] and (verdict[i] == FOLDED or verdict[i] == _STATE):
             learn(row, float(gap_us), alive_us >= int(row["from_s"]) * _US)
 
 
-@kernel
+@borrowing_kernel
 def learn(row: Any, gap_us: float, judged: bool) -> None:
     """A periodic sensor was heard of after so long. judged: it was told if that was too long."""
     long_us = row["long_us"]
@@ -140,22 +148,22 @@ def learn(row: Any, gap_us: float, judged: bool) -> None:
     away_us = abs(gap_us - row["mean_us"])
     row["mean_us"] += _SHARE * (gap_us - row["mean_us"])
     row["dev_us"] += _SHARE * (away_us - row["dev_us"])
-    row["long_us"] = max(gap_us, long_us - long_us * (gap_us / MEMORY_US))
+    row["long_us"] = max(gap_us, long_us - long_us * (gap_us * _FADING))
 
 
-@kernel
+@borrowing_kernel
 def learned_us(row: Any) -> Any:
     """The boundary that a sensor has learned, infinite if none: how long it may be idle."""
     if row["long_us"] < 0.0:
         return DEATH_US
-    if row["mean_us"] == 0.0:
+    if row["mean_us"] <= 0.0:
         return np.inf
     if row["dev_us"] <= REGULAR * row["mean_us"]:
         return max(LEAST_US, FACTOR * row["long_us"])
     return max(IRREGULAR_US, IRREGULAR_FACTOR * row["long_us"])
 
 
-@kernel
+@borrowing_kernel
 def boundary_us(row: Any, limit: Any) -> Any:
     """How long a sensor of a class may be idle. limit: of SILENT."""
     if limit["rule"] < 0:
@@ -168,7 +176,7 @@ def boundary_us(row: Any, limit: Any) -> Any:
 # --- judging ------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def look(
     silences: Any,
     heard_us: NDArray[np.int64],
@@ -230,7 +238,7 @@ def look(
     return n
 
 
-@kernel
+@borrowing_kernel
 def weigh(
     silences: Any,
     heard_us: NDArray[np.int64],
@@ -397,7 +405,7 @@ def wrong_silences(
 ) -> str | None:
     """What is wrong with rows of SILENCE, if anything is. latest_us: no time that counts is later."""
     for name in ("long_us", "mean_us", "dev_us"):
-        low = -1.0 if name == "long_us" else 0.0
+        low = 0.0 if name == "dev_us" else -1.0
         # What is not known yet deviates by twice the first gap.
         if not ((rows[name] >= low) & (rows[name] <= 2 * latest_us)).all():
             return f"a gap that there is not: {name}"

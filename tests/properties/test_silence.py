@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from ingest.contract.class_settings import SILENT, ClassSettings, RuleSettings
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Flag, Quality
+from stream.fold import partition as partition_module
+from stream.fold import silence as silence_module
 from stream.fold.alerts import Phase, Transition
 from stream.fold.clock import Clock
 from stream.fold.definitions import Definitions
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan, make_plan
-from stream.fold.silence import MANY, SILENCE, common_node, judge, learn, learned_us
+from stream.fold.silence import MANY, SILENCE, common_node, hear, judge, learn, learned_us
 from tests.properties.test_fold import CUTS, cut, kept
 from tests.unit.stream.logs import (
     FUTURE_US,
@@ -78,7 +80,7 @@ class Sensor:
         away = abs(gap - self.mean)
         self.mean += (gap - self.mean) / 16
         self.dev += (away - self.dev) / 16
-        self.long = max(gap, self.long - self.long * (gap / (5 * 24.0 * HOUR_US)))
+        self.long = max(gap, self.long - self.long * (gap * (1 / (5 * 24.0 * HOUR_US))))
 
     def look(self, alive_us: int, now_us: int) -> list[tuple[str, Phase, int]]:
         idle = alive_us - max(self.heard_us, self.from_us)
@@ -458,5 +460,24 @@ def test_a_change_of_the_way_of_reporting_forgets_the_gaps() -> None:
     effects = folded.fold._redefine(changed, folded.effects[-1])
 
     assert effects.migration is not None
-    assert folded.fold.state.silences[0]["mean_us"] == 0.0
+    assert folded.fold.state.silences[0]["mean_us"] == -1.0
+    assert folded.fold.state.silences[0]["dev_us"] == 0.0
     assert folded.fold.state.silences[0]["from_s"] > 0
+
+
+# --- compiled or not ----------------------------------------------------------------------------------------------
+
+
+def test_kernels_do_the_same_to_the_bit_compiled_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    step_us = (S_US, 20 * S_US, 50 * S_US)
+    talk = [(step_us[at % 3], set(TWO_MACHINES[at % 5 : 3 + at % 3])) for at in range(40)]
+    compiled = fold_log(PLAN, together(talk))
+    for name in ("learn", "learned_us", "boundary_us", "look", "weigh"):
+        monkeypatch.setattr(silence_module, name, getattr(silence_module, name).py_func)
+    monkeypatch.setattr(partition_module, "hear", hear.py_func)  # type: ignore[attr-defined]
+
+    plain = fold_log(PLAN, together(talk))
+
+    assert plain.digest == compiled.digest
+    assert plain.transitions == compiled.transitions
+    assert {one.phase for one in plain.transitions} == {Phase.FIRING, Phase.RESOLVED}
