@@ -18,6 +18,7 @@ from stream.fold import partition as partition_module
 from stream.fold import silence as silence_module
 from stream.fold.alerts import Phase, Transition
 from stream.fold.clock import Clock
+from stream.fold.commands import Rename, apply
 from stream.fold.definitions import Definitions
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan, make_plan
@@ -138,7 +139,7 @@ def seconds(found: Iterable[Transition]) -> list[tuple[str, Phase, int]]:
     return [(one.sensor, one.phase, (one.at_us - START_US) // S_US) for one in found]
 
 
-@examples(60)
+@examples(40)
 @given(talk=st.lists(HEARD, min_size=5, max_size=40))
 def test_who_is_told_to_be_silent_is_who_a_plain_model_says(talk: list[tuple[int, set[str]]]) -> None:
     log = log_of(talk)
@@ -161,7 +162,7 @@ def together(talk: list[tuple[int, set[str]]]) -> list[Batch]:
     return log
 
 
-@examples(30)
+@examples(20)
 @given(talk=st.lists(STEPS, min_size=5, max_size=30), cuts=CUTS, dies=st.floats(0, 1))
 def test_neither_the_pieces_of_a_log_nor_a_snapshot_change_what_is_told(
     talk: list[tuple[int, set[str]]], cuts: list[tuple[int, Encoding, bool]], dies: float
@@ -421,6 +422,15 @@ def test_one_sensor_that_fails_among_many_that_are_long_silent_is_told_of() -> N
     assert [(one.sensor, one.phase) for one in found] == [(names[0], Phase.FIRING), ("other/1/t", Phase.FIRING)]
 
 
+def test_a_slow_sensor_that_had_failed_before_another_of_its_machine_has_its_own_alert() -> None:
+    slow = beat(["a/1/slow"], 0, 1_500, 50)
+    log = sorted([*slow, *beat(["a/1/t"], 0.5, 1_600)], key=lambda one: one.arrival_us)
+    found = fold_log(plan_of(ONE), [*log, *ticks(1_600, 1_700)]).transitions
+
+    assert seconds(found) == [("a/1/t", Phase.FIRING, 1_610), ("a/1/slow", Phase.FIRING, 1_650)]
+    assert [one.together for one in found] == [1, 1]
+
+
 def test_what_is_above_several_sensors() -> None:
     assert common_node(["a/b", "a/b-x/t", "a/b/c"]) == "a"
     assert common_node(["a/b/t", "c/d/t"]) is None
@@ -452,6 +462,20 @@ def test_those_whom_a_forgotten_leader_covered_are_told_of_anew() -> None:
     later = [one for record in records_of(ticks(420, 450), 420) for one in folded.fold.fold(record).transitions]
 
     assert [(one.phase, one.sensor, one.together) for one in later] == [(Phase.FIRING, names[1], 2)]
+
+
+def test_a_silent_sensor_with_a_new_name_is_told_of_anew_under_it() -> None:
+    folded = fold_log(plan_of(ONE), [*LEARNED, *ticks(400, 420)])
+    renamed = apply(folded.fold.plan, folded.fold.state, Rename("a/1/t", "a/1/u"))
+    later = [one for record in records_of(ticks(420, 450), 420) for one in folded.fold.fold(record).transitions]
+
+    told = [*folded.transitions, *renamed.transitions, *later]
+    assert [(one.sensor, one.phase) for one in told] == [
+        ("a/1/t", Phase.FIRING),
+        ("a/1/t", Phase.RESOLVED),
+        ("a/1/u", Phase.FIRING),
+    ]
+    assert told[1].model is told[1].band is None
 
 
 def test_a_change_of_the_way_of_reporting_forgets_the_gaps() -> None:
