@@ -301,20 +301,25 @@ class _Round:
         fresh = slots[what == _BEGINS]
         if fresh.size:
             self._overdue = np.flatnonzero((self._rows["leader"] == 0) & (self._score >= OVERDUE))
-            for at in self._overdue.tolist():
-                self._machines.setdefault(machine_of(self._state.names[at]), []).append(at)
             self._cover(fresh)
             self._open(fresh)
         return self._found
 
     def _with(self, leader: int, *, wide: bool) -> NDArray[np.intp]:
         """Those who may have stopped when the leader did, and are not told of yet. wide: not of its machine alone."""
-        of_machine = self._machines.get(machine_of(self._state.names[leader]), [])
-        among = self._overdue if wide else np.array(of_machine, np.intp)
+        among = self._overdue if wide else self._of_machine(leader)
         end_us = self._since_us[leader]
         may = (self._since_us[among] <= end_us + SLACK_US) & (end_us <= self._due_us[among])
         found: NDArray[np.intp] = among[may & (self._rows["leader"][among] == 0)]
         return found
+
+    def _of_machine(self, leader: int) -> NDArray[np.intp]:
+        """Those who are overdue."""
+        names = self._state.names
+        if not self._machines:
+            for at in self._overdue.tolist():
+                self._machines.setdefault(machine_of(names[at]), []).append(at)
+        return np.array(self._machines.get(machine_of(names[leader]), []), np.intp)
 
     def _cover(self, fresh: NDArray[np.int32]) -> None:
         """Let alerts that there are cover those who stopped with them and are overdue only now."""

@@ -475,7 +475,7 @@ def test_a_silent_sensor_with_a_new_name_is_told_of_anew_under_it() -> None:
         ("a/1/t", Phase.RESOLVED),
         ("a/1/u", Phase.FIRING),
     ]
-    assert told[1].model is told[1].band is None
+    assert (told[1].model, told[1].band) == (None, None)
 
 
 def test_a_change_of_the_way_of_reporting_forgets_the_gaps() -> None:
