@@ -82,6 +82,8 @@ def alert_record(
         "model": transition.model,
         "boundary": transition.width,
         "recent_alerts": transition.spent,
+        "together": transition.together,
+        "node": transition.node,
     }
     headers = _headers("alert", group, partition, generation, offset)
     return Outgoing(msgspec.json.encode(value), transition.id.encode(), headers)

@@ -29,6 +29,7 @@ def warm_up(plan: Plan, partitions: int) -> None:
     fold.state.may_hold = True
     for offset, kind in enumerate((Kind.READINGS, Kind.TICK)):
         fold.state.episodes["phase"][:1] = Phase.FIRING  # so that the tick has an episode to look at
+        fold.state.silences["leader"][:1] = 1  # and a silence to end
         envelope = Envelope(kind, ARROW, "warm-up", offset, int(at_us[1]) + offset * 2_000_000, partitions)
         value = encode_readings(readings) if kind is Kind.READINGS else b""
         fold.fold(LogRecord(offset, headers_of(envelope), value))

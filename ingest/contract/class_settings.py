@@ -14,6 +14,7 @@ from ingest.contract.waveform_options import WaveformOptions
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
 _DAY_US = 86_400 * _SECOND_US
+_RESOLVE_US = 30 * _SECOND_US
 MOST_SENTINELS = 8
 
 
@@ -24,14 +25,15 @@ class RuleSettings(Section):
     """When a sensor's signal becomes an alert."""
 
     name: Name
-    signal: Literal["score", "value"] = "score"
+    signal: Literal["score", "value", "silence"] = "score"
+    """`silence`: how long nothing was heard of the sensor, as a multiple of what is too long for it."""
     above: Annotated[float, Field(allow_inf_nan=False)] | None = None
     below: Annotated[float, Field(allow_inf_nan=False)] | None = None
     hysteresis: float = Field(0.0, ge=0, allow_inf_nan=False)
     """How far back inside the limit the signal must come before it counts as over."""
     hold: DurationUs = 0
     """How long the signal must stay outside before the alert fires."""
-    resolve_after: DurationUs = 30 * _SECOND_US
+    resolve_after: DurationUs = _RESOLVE_US
     """How long it must stay inside before the alert is resolved."""
     severity: Literal["info", "warning", "critical"] = "warning"
 
@@ -39,7 +41,15 @@ class RuleSettings(Section):
     def _one_limit(self) -> RuleSettings:
         if (self.above is None) == (self.below is None):
             raise ValueError("a rule has exactly one of `above` and `below`")
+        if self.signal == "silence":
+            self._of_silence()
         return self
+
+    def _of_silence(self) -> None:
+        if self.above is None or self.above < 1.0:
+            raise ValueError("a rule on silence has `above`, of at least 1.0, which is the boundary")
+        if self.hysteresis or self.resolve_after not in (0, _RESOLVE_US):
+            raise ValueError("a rule on silence has no `hysteresis` and no `resolve_after`: a reading ends it")
 
 
 class ModelSettings(Section):
@@ -66,6 +76,7 @@ def _as_model(value: object) -> object:
 
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
+SILENT = RuleSettings(name="silent", signal="silence", above=1.0)
 DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
 Series = Literal[
     "value",
@@ -118,10 +129,13 @@ class ClassSettings(Section):
     """Those of the windows that have p50, p90 and p99, too: 10 kB a sensor for each."""
     staleness: DurationUs = 3_600 * _SECOND_US
     """How long the last value of an on-change sensor holds when nothing more is heard; and holds against `max_rate`."""
+    heartbeat: DurationUs = 0
+    """What the source promises: each sensor sends at least so often, changed or not; two missed are silence. Default:
+    nothing; the silence of an on-change sensor says nothing then, and that of a periodic one what it has learned."""
     models: list[ModelSettings] | None = None
     """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
     for the other kinds, in which a rare value is no anomaly."""
-    rules: list[RuleSettings] = [ANOMALY]
+    rules: list[RuleSettings] = [ANOMALY, SILENT]
     waveform: WaveformOptions | None = None
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""
     series: list[Series] = DEFAULT_SERIES
@@ -144,6 +158,8 @@ class ClassSettings(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two rules are called {name!r}: their alerts could not be told apart")
+        if sum(rule.signal == "silence" for rule in rules) > 1:
+            raise ValueError("two rules on silence: one sensor's silence is one alert")
         return rules
 
     @field_validator("windows")

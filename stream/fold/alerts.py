@@ -52,6 +52,7 @@ RULE = np.dtype(
         ("clear", np.float64),
         ("hold_us", np.int64),
         ("resolve_us", np.int64),
+        ("on_silence", np.int64),  # judged as time passes: see `silence.py`
     ]
 )
 
@@ -235,6 +236,8 @@ def judge_rows(
             rule = rules[class_of[at], r]
             if rule["used"] == 0:
                 break
+            if rule["on_silence"] != 0:
+                continue
             x = rule["sign"] * (score[i] if rule["on_score"] != 0 else value[i])
             episode = episodes[at, r]
             follows = step(episode, rule, ts_us[i], x, score[i], not backlog[i])
@@ -290,7 +293,7 @@ def judge_open(
             episode = episodes[at, r]
             if rule["used"] == 0:
                 break
-            if episode["phase"] == _NONE:
+            if episode["phase"] == _NONE or rule["on_silence"] != 0:
                 continue
             caught_up = episode["behind"] == 0 or idle_us >= backlog_us
             at_us = row["last_us"]
@@ -344,6 +347,10 @@ class Transition:
     band: tuple[float | None, float | None] | None = None
     width: float = 1.0
     spent: float = 0.0
+    together: int = 1
+    """How many sensors fell silent with this one, itself among them."""
+    node: str | None = None
+    """What they have in common of their paths."""
 
 
 def alert_id(rule: str, revision: str, sensor: str, since_us: int) -> str:

@@ -63,6 +63,10 @@ def carry(old: Plan, rows: Mapping[str, NDArray[Any]], new: Plan, class_of: NDAr
     sensors[:] = rows["sensors"]
     said = new.limits["on_change"][class_of]
     sensors["on_change"] = np.where(said == AS_ITS_SOURCE, sensors["on_change"], said)
+    # Gaps of one way of reporting say nothing of the other's.
+    begun = (sensors["on_change"] != rows["sensors"]["on_change"]).nonzero()[0]
+    made["silences"]["long_us"][begun] = made["silences"]["dev_us"][begun] = 0.0
+    made["silences"]["mean_us"][begun] = np.where(sensors["on_change"][begun] != 0, -1.0, 0.0)
     same_numbers = _same_numbers(old, was, new, class_of)
     _carry_counters(old, was, new, class_of, sensors, same_numbers)
     same_weights = same_numbers & (sensors["on_change"] == rows["sensors"]["on_change"])

@@ -26,6 +26,7 @@ from stream.fold.levels import wrong_levels
 from stream.fold.masks import MOST, Maintenance
 from stream.fold.plan import Plan
 from stream.fold.quantiles import panes_of
+from stream.fold.silence import wrong_silences
 from stream.fold.sketch import HEAVIEST, PANES, SKETCH
 from stream.fold.windows import NO_PANE
 
@@ -72,7 +73,9 @@ def wrong_rows(
         arrays["sensors"], arrays["panes"], arrays["episodes"], class_of, named, len(plan.models), plan.levels,
         plan.rule_rows,
     )  # fmt: skip
-    return _FAULTS[fault] if fault else None
+    if fault:
+        return _FAULTS[fault]
+    return wrong_silences(plan.silences, arrays["silences"], arrays["episodes"], class_of, named, alive_us)
 
 
 def _within(numbers: NDArray[Any], low: float, high: float) -> bool:
@@ -228,6 +231,8 @@ def _wrong_points(rows: NDArray[Any], newest: NDArray[np.int64], panes: NDArray[
 
 _Count = Annotated[int, Meta(ge=0, le=2**62)]
 _Time = Annotated[int, Meta(ge=0, le=FARTHEST_US)]
+# Its seconds fit into 32 bits; no log goes on for 35 years.
+_Alive = Annotated[int, Meta(ge=0, le=2**50)]
 
 
 class _Over(Struct, frozen=True, forbid_unknown_fields=True):
@@ -242,7 +247,7 @@ class Scalars(Struct, frozen=True, forbid_unknown_fields=True):
 
     counts: list[_Count]
     turns: list[_Count]
-    alive_us: _Time
+    alive_us: _Alive
     clock: dict[str, _Time | list[_Time]]
     over: _Over
     masks: Annotated[list[Maintenance], Meta(max_length=MOST)] = []

@@ -33,11 +33,13 @@ class Ends:
             self._missed.append(Episode(badness, since_us, at_us, who, name, settings.name, settings.severity))
         if episode["told"] == Phase.NONE:
             return
-        by, low, high = int(row["scored_by"]), float(row["low"]), float(row["high"])
+        # Silence is no model's finding.
+        by = -1 if settings.signal == "silence" else int(row["scored_by"])
+        low, high = float(row["low"]), float(row["high"])
         band: tuple[float | None, float | None] | None = None
         if settings.signal == "value":
             band = settings.below, settings.above
-        elif isfinite(low) and isfinite(high):
+        elif settings.signal == "score" and isfinite(low) and isfinite(high):
             band = low, high
         self._told.append(
             Transition(

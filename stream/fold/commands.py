@@ -29,6 +29,7 @@ from stream.fold.maintaining import end_masked
 from stream.fold.masks import Maintenance
 from stream.fold.plan import Plan
 from stream.fold.relearning import accept, end_alerts, reject
+from stream.fold.silence import begun_s
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE
 
@@ -280,6 +281,8 @@ def _adopt(plan: Plan, state: PartitionState, command: Adopt) -> Applied:
     rows["episodes"][:] = 0
     calm(rows["levels"])
     rows["heard_us"][:] = state.alive_us
+    rows["silences"]["leader"] = 0
+    rows["silences"]["from_s"] = begun_s(state.alive_us)
     # The other partition's clock was another one. Just after this one comes what comes while it is told to be late.
     np.minimum(rows["sensors"]["last_now_us"], state.now_us + 1, out=rows["sensors"]["last_now_us"])
     state.put(slot, rows)

@@ -26,12 +26,14 @@ from ingest.contract.sensors import check_path
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 64 * 2**20
 """Of the JSON: about 500,000 tags."""
 DAY_US = 86_400_000_000
 _LEVEL = 9
 _LARGEST = 2**62
+# In format 1, silence was no signal.
+_RULES_1 = [{"name": "anomaly", "above": 1.0, "hysteresis": 0.2}]
 # What pydantic calls a word that this program does not know: a key, or one of a closed set.
 _NEWER = frozenset({"extra_forbidden", "literal_error", "enum"})
 
@@ -111,6 +113,8 @@ class Definitions:
             raise _bad("no format")
         if number > FORMAT:
             raise _newer(f"format {number}")
+        if number == 1:
+            _read_as_format_1(content)
         classes = _classes(content.pop("classes", None), known_models)
         tags = _tags(content.pop("tags", None), {one.name for one in classes})
         numbers = {}
@@ -159,6 +163,14 @@ def _inflated(data: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _bad("not an object")
     return content
+
+
+def _read_as_format_1(content: dict[str, Any]) -> None:
+    """Say what was not said, as its default was another one then."""
+    rows = content.get("classes")
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            row.setdefault("rules", _RULES_1)
 
 
 def _integer(digits: str) -> int:

@@ -26,9 +26,9 @@ from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, 
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.budget import REFRESH_US
 from stream.fold.commands import Applied, apply, command_of
-from stream.fold.forgetting import HOUR_US, alive_us, forget, heard
+from stream.fold.forgetting import HOUR_US, alive_us, forget
 from stream.fold.gate import LATE, Verdict, times_of
-from stream.fold.maintaining import end_masked
+from stream.fold.maintaining import end_masked, in_maintenance
 from stream.fold.migrate import Migration, config_of, migrate
 from stream.fold.plan import AS_ITS_SOURCE, Plan
 from stream.fold.quantiles import fold_sketches, read_sketches
@@ -37,6 +37,7 @@ from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
 from stream.fold.scoring import score_rows
+from stream.fold.silence import begin, hear, judge
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
@@ -219,7 +220,8 @@ class PartitionFold:
         """What follows from the time that a record tells."""
         before_us = self.state.now_us
         transitions = self._pass_time(envelope.heard_us)
-        forgotten = forget(self.plan, self.state, before_us)
+        forgotten, ended = forget(self.plan, self.state, before_us)
+        transitions += ended
         return Effects(offset, transitions, digests=self.state.over.due(self.state.now_us), forgotten=forgotten)
 
     def _redefine(self, plan: Plan, effects: Effects) -> Effects:
@@ -243,7 +245,8 @@ class PartitionFold:
                 state.episodes, self.plan.rule_rows, state.class_of, self.plan.limits, state.sensors,
                 np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
             )  # fmt: skip
-        return [*ended, *self._told(events[:n]), *settle(self.plan, state)]
+        silent = judge(self.plan, state, before_us, in_maintenance(state, before_us) if state.masks.windows else None)
+        return [*ended, *self._told(events[:n]), *settle(self.plan, state), *silent]
 
     def _fold_readings(
         self, readings: Readings, slot: NDArray[np.int32], envelope: Envelope, effects: Effects
@@ -261,7 +264,8 @@ class PartitionFold:
         folded.flags.writeable = False  # as what comes over the wire: kernels are compiled for that
         seen, score, scored_by, expected, allowance = score_rows(plan, state, slot, readings.ts_us, folded, verdict)
         fold_sketches(state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict)
-        heard(state, slot, verdict)
+        backlog = backlog_rows(readings, envelope, plan.backlog_us)
+        hear(state.heard_us, state.silences, state.sensors, state.alive_us, slot, seen, backlog)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
             self._watch(Scored(readings, slot, seen, score, scored_by, expected))
@@ -274,7 +278,7 @@ class PartitionFold:
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, seen,
-            backlog_rows(readings, envelope, plan.backlog_us), score, scored_by, expected, allowance, events,
+            backlog, score, scored_by, expected, allowance, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects
 
@@ -345,6 +349,7 @@ class PartitionFold:
         state.sensors[slot]["scored_by"] = -1
         said = self.plan.limits[state.class_of[slot]]["on_change"]
         state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said
+        begin(state.silences[slot], state.alive_us, bool(state.sensors[slot]["on_change"]))
         state.sketches.give(slot, int(state.class_of[slot]), state.sensors[slot])
 
     def _told(self, events: NDArray[Any]) -> list[Transition]:

@@ -20,6 +20,7 @@ from models.base import Model
 from stream.fold.alerts import RULE
 from stream.fold.definitions import Definitions
 from stream.fold.gate import CLOSE, DEFAULT_SENTINELS
+from stream.fold.silence import SILENT
 
 AS_ITS_SOURCE = 2
 LIMITS = np.dtype(
@@ -99,6 +100,8 @@ class Plan:
     definitions: Definitions
     registry: Registry[Model]
     """Where models come from, for a plan of other definitions."""
+    silences: NDArray[Any]
+    """SILENT, shape (classes,)."""
 
 
 def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
@@ -153,6 +156,7 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         backlog_us=definitions.backlog_us,
         definitions=definitions,
         registry=models,
+        silences=_silences(classes, rules),
     )
 
 
@@ -178,6 +182,17 @@ def _quantiles_us(classes: Sequence[ClassSettings]) -> NDArray[np.int64]:
     for index, of_class in enumerate(asked):
         windows_us[index, : len(of_class)] = of_class
     return windows_us
+
+
+def _silences(classes: Sequence[ClassSettings], rules: Sequence[Sequence[RuleSettings]]) -> NDArray[Any]:
+    silences = np.zeros(len(classes), SILENT)
+    silences["rule"] = -1
+    for row, one, of_class in zip(silences, classes, rules, strict=True):
+        row["heartbeat_us"] = one.heartbeat
+        for at, rule in enumerate(of_class):
+            if rule.signal == "silence":
+                row["rule"], row["above"], row["hold_us"] = at, rule.above or 1.0, rule.hold
+    return silences
 
 
 def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:
@@ -220,7 +235,8 @@ def _rule_row(rule: RuleSettings) -> tuple[float, ...]:
     above = rule.above is not None
     sign = 1.0 if above else -1.0
     limit = sign * (rule.above if rule.above is not None else rule.below or 0.0)
-    return (True, rule.signal == "score", sign, limit, limit - rule.hysteresis, rule.hold, rule.resolve_after)
+    on_score, on_silence = rule.signal == "score", rule.signal == "silence"
+    return (True, on_score, sign, limit, limit - rule.hysteresis, rule.hold, rule.resolve_after, on_silence)
 
 
 def _revision(one: ClassSettings, rule: RuleSettings) -> str:

@@ -243,12 +243,12 @@ def carry_kept(
     for slot in np.unique(slots).tolist():
         one, other = int(was[slot]), int(class_of[slot])
         same[slot] = _models_of(old, one) == _models_of(new, other)
-    return carried(arrays, same, {used.name: np.zeros(0, used.model.state) for used in new.models})
+    return carried(arrays, same, {used.bank: np.zeros(0, used.model.state) for used in new.models})
 
 
 def _models_of(plan: Plan, at: int) -> tuple[str, list[tuple[str, str, list[float]]]]:
     """Of a class: its unit; names, rows and options."""
-    used = [(one.name, str(one.model.state), one.params[at].tolist()) for one in plan.models if one.uses[at]]
+    used = [(one.bank, str(one.model.state), one.params[at].tolist()) for one in plan.models if one.uses[at]]
     return plan.classes.classes[at].unit, sorted(used)
 
 

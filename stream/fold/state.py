@@ -22,6 +22,7 @@ from stream.fold.masks import Masks
 from stream.fold.plan import Plan
 from stream.fold.quantiles import Sketches
 from stream.fold.rows import SENSOR
+from stream.fold.silence import SILENCE
 from stream.fold.slots import FREE, SlotTable
 from stream.fold.windows import NO_PANE, PANE
 
@@ -88,6 +89,7 @@ class PartitionState:
         """Whether something may be to do about levels when the clock moves on: likewise."""
         self.masks = Masks(self.slots)
         """Maintenance windows."""
+        self.silences = np.zeros(slots, SILENCE)
 
     @property
     def now_us(self) -> int:
@@ -120,6 +122,7 @@ class PartitionState:
         self.banks = [_doubled(rows) for rows in self.banks]
         self.levels = _doubled(self.levels)
         self.sketches.grow()
+        self.silences = _doubled(self.silences)
 
     def share_budget(self, plan: Plan, alerts_per_day: float) -> None:
         """Make the budgets of alerts anew, as of now; alerts_per_day: this partition's."""
@@ -175,6 +178,7 @@ class PartitionState:
             "sensors": self.sensors,
             "panes": self.panes,
             "episodes": self.episodes,
+            "silences": self.silences,
             **banks,
         }
 

@@ -64,6 +64,8 @@ class Alert(msgspec.Struct, frozen=True):
     band: Any = None
     display_name: str | None = None
     armed: bool = True
+    together: int = 1
+    node: str | None = None
 
     @property
     def message_id(self) -> str:
@@ -152,6 +154,8 @@ def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
         "since": iso(alert.since_us),
         "at": iso(alert.at_us),
         "local_time": moment(alert.at_us).astimezone(zone).isoformat(timespec="milliseconds"),
+        "together": alert.together,
+        "node": alert.node,
         "links": {name: url.replace("{sensor}", quote(alert.sensor, safe="")) for name, url in links.items()},
     }
     return msgspec.json.encode({"type": f"alert.{alert.phase}", "timestamp": iso(alert.at_us), "data": data})

@@ -16,6 +16,7 @@ from stream.control import command_record
 from stream.fold.alerts import Phase
 from stream.fold.commands import Adopt, Command, Outcome, Rename, Retire, RowData, apply, encode_command, row_data
 from stream.fold.partition import Effects, LogRecord, PartitionFold
+from stream.fold.silence import SILENCE
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE
 from tests.properties.test_fold import CUTS, cut
@@ -266,9 +267,13 @@ def test_adopted_is_as_renamed(log: list[Batch], sensor: str) -> None:
     assert first.applied.outcome is Outcome.DONE
     assert there.state.digest_parts() == once
     adopted, kept = row_of(there.state, to), row_of(fold.state, to)
-    assert {name: row for name, row in adopted.items() if name != "heard_us"} == {
-        name: row for name, row in kept.items() if name != "heard_us"
+    # What is reckoned in the time of a partition begins anew in another.
+    own = ("heard_us", "silences")
+    assert {name: row for name, row in adopted.items() if name not in own} == {
+        name: row for name, row in kept.items() if name not in own
     }
+    learned = list(SILENCE.names or ())[:3]
+    assert np.frombuffer(adopted["silences"], SILENCE)[learned] == np.frombuffer(kept["silences"], SILENCE)[learned]
     assert there.state.texts.get(0) == fold.state.texts.get(fold.state.slots.get(to) or 0)
 
 

@@ -20,7 +20,7 @@ from ingest.contract.classes import Kind, Reporting
 from ingest.contract.errors import IncompatibleError, QuarantineError
 from ingest.contract.registry import Registry
 from ingest.contract.tags import Tag
-from stream.fold.definitions import MAX_BYTES, Definitions
+from stream.fold.definitions import FORMAT, MAX_BYTES, Definitions
 from stream.fold.migrate import plan_from
 from stream.fold.plan import make_plan
 from tests.unit.stream.logs import MODELS, examples
@@ -116,7 +116,13 @@ def test_a_tags_line_is_no_part_of_it() -> None:
 
 def packed(**changed: Any) -> bytes:
     """Definitions as another program might have written them; None: without that."""
-    content = {"format": 1, "classes": [{"name": "x", "match": ["**"]}], "tags": [], "max_sensors": 5, "future_us": 1}
+    content = {
+        "format": FORMAT,
+        "classes": [{"name": "x", "match": ["**"]}],
+        "tags": [],
+        "max_sensors": 5,
+        "future_us": 1,
+    }
     content |= changed
     text = json.dumps({name: value for name, value in content.items() if value is not None})
     return bytes(cramjam.zstd.compress(text.encode()))
@@ -172,7 +178,7 @@ def test_rubbish_goes_to_quarantine(data: bytes) -> None:
 
 
 NEWER = {
-    "a format": packed(format=2),
+    "a format": packed(format=FORMAT + 1),
     "an option": packed(backlog_of_everything=True),
     "an option of a class": one_class(colour="red"),
     "a series": one_class(series=["p99.99"]),
@@ -186,6 +192,21 @@ NEWER = {
 def test_what_a_newer_program_wrote_stops_an_older_one(data: bytes) -> None:
     with pytest.raises(IncompatibleError, match="upgrade this worker"):
         Definitions.from_bytes(data)
+
+
+def test_in_the_first_format_silence_was_no_default() -> None:
+    """A log that an older program wrote is folded as that would have folded it, until other definitions come."""
+    before = Definitions.from_bytes(packed(format=1, classes=[{"name": "x", "match": ["**"]}]))
+    chosen = Definitions.from_bytes(packed(format=1, classes=[{"name": "x", "match": ["**"], "rules": []}]))
+    now = Definitions.from_bytes(packed(classes=[{"name": "x", "match": ["**"]}]))
+
+    assert [[rule.name for rule in one.classes[0].rules] for one in (before, chosen, now)] == [
+        ["anomaly"],
+        [],
+        ["anomaly", "silent"],
+    ]
+    assert before.classes[0].rules[0] == now.classes[0].rules[0]
+    assert Definitions.from_bytes(before.to_bytes()) == before
 
 
 @dataclass(frozen=True)

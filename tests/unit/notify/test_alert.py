@@ -39,6 +39,8 @@ def test_the_workers_record_becomes_the_body() -> None:
             "since": "2025-06-15T15:06:38.000Z",
             "at": "2025-06-15T15:06:39.000Z",
             "local_time": "2025-06-15T17:06:39.000+02:00",
+            "together": 1,
+            "node": None,
             "links": {"plot": "https://g/?s=bremen%2Fline-01%2Fpress-02%2Ftemperature"},
         },
     }

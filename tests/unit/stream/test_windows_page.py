@@ -10,6 +10,7 @@ from stream.fold.alerts import EPISODE
 from stream.fold.gate import RING
 from stream.fold.levels import LEVEL
 from stream.fold.rows import SENSOR
+from stream.fold.silence import SILENCE
 from stream.fold.sketch import SKETCH
 from stream.fold.state import PartitionState
 from stream.fold.windows import PANE
@@ -36,8 +37,9 @@ def test_the_bytes_of_a_sensor_are_those_of_its_arrays() -> None:
         "sensor row": SENSOR.itemsize,
         "panes of": plan.panes * PANE.itemsize,
         "class and": state.class_of.itemsize + state.heard_us.itemsize,
-        "alert episode": EPISODE.itemsize,
+        "alert episodes": len(EVERYTHING_ELSE.rules) * EPISODE.itemsize,
         "level and": LEVEL.itemsize,
+        "gaps between": SILENCE.itemsize,
         **{f"model {used.name}": used.model.state.itemsize for used in plan.models},
         "sum by": state.nbytes() // slots,
         "sketch for": SKETCH.itemsize,
