@@ -97,6 +97,11 @@ class Day:
         self.period_us = _periods(self.described, roster.template, roster.templates)
         self.partition = np.array([partition_of(path, load.partitions) for path in roster.paths])
 
+    @property
+    def share_done(self) -> float:
+        """How much of the time was played."""
+        return (self.plant.now_us - START_US) / (self.until_us - START_US)
+
     def settings(self) -> Settings:
         """Those that the simulator says, everything else at its default: what a plant gets that sets nothing."""
         data: dict[str, Any] = tomllib.loads(settings_text(self.described, self.load.sensors))

@@ -1,0 +1,170 @@
+"""`make scorecard`: what a quiet day's watchers cry about, and what they find of the catalogue's faults.
+
+A simulated works of 1,000 sensors lives through a day in which all is well, one of 20,000 likewise, and the first again
+with faults; each after a day in which models learn, all of it folded as a worker folds it, with the settings of a plant
+that has set nothing. With --sensors: one such day, to tune by.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import models
+from ingest.simulator.description import check_kind
+from ingest.simulator.faults.catalogue import KINDS
+from tests.scorecard.day import Day, Load
+from tests.scorecard.judging import HARMLESS, Card, judge
+from tests.scorecard.watching import watch
+
+DAYS = {
+    "quiet, 1,000 sensors": Load(),
+    "quiet, 20,000 sensors": Load(sensors=20_000, slower=4.0, partitions=4),
+    "faults, 1,000 sensors": Load(faults=500),
+}
+BUDGET = 20.0
+
+
+def parse() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.scorecard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sensors", type=int, help="one day of so many (default: the three days)")
+    parser.add_argument("--faults", type=int, nargs="?", const=500, default=0, help="with faults, about so many")
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", default=list(KINDS), help=f"some of: {', '.join(KINDS)}")
+    parser.add_argument("--hours", type=float, default=24.0, help="of the day that counts (default: 24)")
+    parser.add_argument("--warm-up", type=float, default=24.0, metavar="HOURS", help="before it (default: 24)")
+    parser.add_argument("--slower", type=float, help="all periods times this (default: 1, 4 from 10,000 sensors on)")
+    parser.add_argument("--models", help="instead of the default ones: some of the table, a+b+c, or all")
+    parser.add_argument("--raw", action="store_true", help="count excursions of scores above 1.0 instead of alerts")
+    parser.add_argument("--alerts-per-day", type=float, help="the budget (default: the setting's)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    options = parser.parse_args()
+    for kind in options.kinds:
+        try:
+            check_kind(kind)
+        except ValueError as error:
+            parser.error(str(error))
+    if options.models == "all":
+        options.models = "+".join(models.TABLE)
+    for name in (options.models or "").split("+"):
+        if name and name not in models.TABLE:
+            parser.error(f"no model is called {name!r}; there are: {', '.join(models.TABLE)}")
+    if not (options.hours > 0 and options.warm_up >= 0 and options.faults >= 0 and options.sensors != 0):
+        parser.error("hours, sensors and faults are more than nothing")
+    return options
+
+
+def loads(options: argparse.Namespace) -> dict[str, Load]:
+    """The days to play, by name."""
+    days = dict(DAYS)
+    if options.sensors is not None:
+        large = options.sensors >= 10_000
+        load = Load(sensors=options.sensors, faults=options.faults, slower=4.0 if large else 1.0)
+        name = f"{'faults' if options.faults else 'quiet'}, {options.sensors:,} sensors"
+        days = {name: replace(load, partitions=4 if large else 2)}
+    return {
+        name: replace(
+            load,
+            hours=options.hours,
+            warm_up_hours=options.warm_up,
+            slower=options.slower or load.slower,
+            kinds=tuple(options.kinds),
+            models=tuple(options.models.split("+")) if options.models else None,
+            alerts_per_day=options.alerts_per_day,
+            seed=options.seed,
+        )
+        for name, load in days.items()
+    }
+
+
+def main() -> int:
+    """Play the days and print their cards."""
+    options = parse()
+    console, cards = Console(highlight=False), dict[str, Any]()
+    for name, load in loads(options).items():
+        day = Day(load)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+        ) as progress:
+            task = progress.add_task(name, total=1.0)
+            seen = watch(day, lambda share, task=task, progress=progress: progress.update(task, completed=share))
+        card = judge(day, seen, raw=options.raw, budget=options.alerts_per_day or BUDGET)
+        show(console, name, card)
+        cards[name] = figures(card)
+    if options.json is not None:
+        options.json.write_text(json.dumps(cards, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def show(console: Console, name: str, card: Card) -> None:
+    """Print a card."""
+    made_s, folded_s = card.cpu_s
+    console.print(
+        f"\n[bold]{name}[/]: {card.hours:g} h, {card.readings:,} readings with the warm-up; "
+        f"{made_s:.0f} s of CPU to simulate, {folded_s:.0f} s to fold"
+    )
+    false = card.false
+    console.print(
+        f"{card.alerts} alerts, [bold]{false.count} false[/] ({false.per_day:.1f} a day); another {card.in_maintenance} "
+        f"in a planned stop. {false.excursions} false excursions of scores; a boundary at {false.needed:.2f} keeps the "
+        "budget"
+    )
+    for title, counted in (("by", false.by), ("of", false.of)):
+        if counted:
+            console.print(f"  {title}: " + ", ".join(f"{one} {count}" for one, count in counted.most_common()))
+    if false.hours:
+        console.print("  in hour: " + ", ".join(f"{hour}: {count}" for hour, count in sorted(false.hours.items())))
+        console.print("  often: " + ", ".join(f"{path} {count}" for path, count in false.worst))
+        console.print("  highest: " + "; ".join(false.examples))
+    if card.verdicts:
+        console.print("  the gate: " + ", ".join(f"{one} {count}" for one, count in card.verdicts.most_common()))
+    if card.kinds:
+        console.print(_table(card))
+        for one in card.kinds:
+            if one.missed:
+                console.print(f"  missed {one.kind}: " + "; ".join(one.missed[:3]))
+
+
+def _table(card: Card) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("fault", "injected", "right", "alerted", "gate", "in budget", "delay p50", "p90"):
+        table.add_column(column, justify="left" if column == "fault" else "right")
+    table.add_column("raised by")
+    for one in card.kinds:
+        table.add_row(
+            one.kind + (" (harmless)" if one.kind in HARMLESS else ""),
+            str(one.faults),
+            f"{one.share:.0%}",
+            str(one.alerted),
+            str(one.refused),
+            f"{one.budgeted / one.faults:.0%}",
+            *(f"{one.delay_s(at):.0f} s" if one.delays_s else "" for at in (50, 90)),
+            ", ".join(f"{name} {count}" for name, count in one.by.most_common()),
+        )
+    return table
+
+
+def figures(card: Card) -> dict[str, Any]:
+    """A card as JSON has it."""
+    found = asdict(card)
+    for row, one in zip(found["kinds"], card.kinds, strict=True):
+        del row["delays_s"]
+        row["share"] = one.share
+        for name, at in (("delay_p50_s", 50), ("delay_p90_s", 90)):
+            delay_s = one.delay_s(at)
+            row[name] = None if math.isnan(delay_s) else delay_s
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
