@@ -74,7 +74,7 @@ def check_kind(kind: str) -> None:
 
 
 class BreakSection(Section):
-    """When all machines rest for a while, day by day: as a shift changes. Each a little later or earlier than others."""
+    """When all machines rest for a while, day by day, as a shift changes; each a little later than the first."""
 
     at: Annotated[list[DurationUs], Field(min_length=1, max_length=24)] = [
         6 * 60 * _MINUTE_US,

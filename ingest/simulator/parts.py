@@ -170,5 +170,12 @@ class Shifts:
         return self._now
 
 
-PARTS: Final[dict[str, Any]] = {"noise": Noise, "wander": Wander, "daily": Daily, "walk": Walk, "steps": Steps, "shifts": Shifts}
+PARTS: Final[dict[str, Any]] = {
+    "noise": Noise,
+    "wander": Wander,
+    "daily": Daily,
+    "walk": Walk,
+    "steps": Steps,
+    "shifts": Shifts,
+}
 """By the key of a sensor's description: a further part is a class and a line."""

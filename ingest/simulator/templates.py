@@ -137,8 +137,19 @@ class Tone(Section):
 
 _FOR: dict[str, set[str]] = {
     "gauge": {
-        "base", "noise", "wander", "daily", "walk", "steps", "shifts", "load", "stopped", "deadband", "may_fall",
-        "decimals", "range",
+        "base",
+        "noise",
+        "wander",
+        "daily",
+        "walk",
+        "steps",
+        "shifts",
+        "load",
+        "stopped",
+        "deadband",
+        "may_fall",
+        "decimals",
+        "range",
     },  # fmt: skip
     "counter": {"count_s", "duty", "range"},
     "bool": {"stay", "duty"},

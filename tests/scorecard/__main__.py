@@ -10,11 +10,12 @@ import json
 import math
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import models
@@ -43,7 +44,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=24.0, help="of the day that counts (default: 24)")
     parser.add_argument("--warm-up", type=float, default=24.0, metavar="HOURS", help="before it (default: 24)")
     parser.add_argument("--slower", type=float, help="all periods times this (default: 1, 4 from 10,000 sensors on)")
-    parser.add_argument("--models", help="instead of the default ones: some of the table, a+b+c, or all")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="SET",
+        help="instead of the default ones: some of the table, a+b+c, or all; several sets are folded side by side; "
+        "each: every model alone",
+    )
     parser.add_argument("--raw", action="store_true", help="count excursions of scores above 1.0 instead of alerts")
     parser.add_argument("--alerts-per-day", type=float, help="the budget (default: the setting's)")
     parser.add_argument("--seed", type=int, default=1)
@@ -54,10 +61,10 @@ def parse() -> argparse.Namespace:
             check_kind(kind)
         except ValueError as error:
             parser.error(str(error))
-    if options.models == "all":
-        options.models = "+".join(models.TABLE)
-    for name in (options.models or "").split("+"):
-        if name and name not in models.TABLE:
+    meant = {"default": [None], "all": [tuple(models.TABLE)], "each": [(one,) for one in models.TABLE]}
+    options.models = [one for text in options.models or ["default"] for one in meant.get(text, [text.split("+")])]
+    for name in (name for one in options.models if one is not None for name in one):
+        if name not in models.TABLE:
             parser.error(f"no model is called {name!r}; there are: {', '.join(models.TABLE)}")
     if not (options.hours > 0 and options.warm_up >= 0 and options.faults >= 0 and options.sensors != 0):
         parser.error("hours, sensors and faults are more than nothing")
@@ -79,7 +86,6 @@ def loads(options: argparse.Namespace) -> dict[str, Load]:
             warm_up_hours=options.warm_up,
             slower=options.slower or load.slower,
             kinds=tuple(options.kinds),
-            models=tuple(options.models.split("+")) if options.models else None,
             alerts_per_day=options.alerts_per_day,
             seed=options.seed,
         )
@@ -90,20 +96,30 @@ def loads(options: argparse.Namespace) -> dict[str, Load]:
 def main() -> int:
     """Play the days and print their cards."""
     options = parse()
-    console, cards = Console(highlight=False), dict[str, Any]()
+    console, cards = Console(highlight=False, soft_wrap=True), dict[str, Any]()
     for name, load in loads(options).items():
         day = Day(load)
         with Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
         ) as progress:
             task = progress.add_task(name, total=1.0)
-            seen = watch(day, lambda share, task=task, progress=progress: progress.update(task, completed=share))
-        card = judge(day, seen, raw=options.raw, budget=options.alerts_per_day or BUDGET)
-        show(console, name, card)
-        cards[name] = figures(card)
+            found = watch(day, options.models, partial(_progress, progress, task))
+        for used, seen in zip(options.models, found, strict=True):
+            card = judge(day, seen, raw=options.raw, budget=options.alerts_per_day or BUDGET)
+            title = name if used is None else f"{name}, {'+'.join(used)}"
+            show(console, title, card)
+            cards[title] = figures(card)
     if options.json is not None:
         options.json.write_text(json.dumps(cards, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _progress(progress: Progress, task: TaskID, share: float) -> None:
+    progress.update(task, completed=share)
 
 
 def show(console: Console, name: str, card: Card) -> None:
@@ -116,9 +132,12 @@ def show(console: Console, name: str, card: Card) -> None:
     false = card.false
     console.print(
         f"{card.alerts} alerts, [bold]{false.count} false[/] ({false.per_day:.1f} a day); another {card.in_maintenance} "
-        f"in a planned stop. {false.excursions} false excursions of scores; a boundary at {false.needed:.2f} keeps the "
-        "budget"
+        f"in a planned stop. {false.excursions} false excursions of scores; a boundary at {card.boundaries.everywhere:.2f} "
+        "keeps the budget"
     )
+    sorts = [f"{name} {at:.2f}" for name, at in card.boundaries.by_sort.items() if at > 1.0]
+    if sorts:
+        console.print("  or, by the sort of sensor: " + ", ".join(sorts))
     for title, counted in (("by", false.by), ("of", false.of)):
         if counted:
             console.print(f"  {title}: " + ", ".join(f"{one} {count}" for one, count in counted.most_common()))
@@ -132,12 +151,13 @@ def show(console: Console, name: str, card: Card) -> None:
         console.print(_table(card))
         for one in card.kinds:
             if one.missed:
-                console.print(f"  missed {one.kind}: " + "; ".join(one.missed[:3]))
+                of = ", ".join(f"{sort} {count}" for sort, count in one.missed.most_common())
+                console.print(f"  missed {one.kind}: {of}; such as {'; '.join(one.examples)}")
 
 
 def _table(card: Card) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("fault", "injected", "right", "alerted", "gate", "in budget", "delay p50", "p90"):
+    for column in ("fault", "injected", "right", "alerted", "gate", "in budget", "by sort", "delay p50", "p90"):
         table.add_column(column, justify="left" if column == "fault" else "right")
     table.add_column("raised by")
     for one in card.kinds:
@@ -148,6 +168,7 @@ def _table(card: Card) -> Table:
             str(one.alerted),
             str(one.refused),
             f"{one.budgeted / one.faults:.0%}",
+            f"{one.of_class / one.faults:.0%}",
             *(f"{one.delay_s(at):.0f} s" if one.delays_s else "" for at in (50, 90)),
             ", ".join(f"{name} {count}" for name, count in one.by.most_common()),
         )

@@ -43,7 +43,7 @@ class Load:
     """What to simulate.
 
     slower: all periods times this, so that a day of many sensors stays affordable. faults: about how many there are, 0
-    for a quiet day; of `kinds`. models: instead of the default ones. alerts_per_day: instead of the default budget.
+    for a quiet day; of `kinds`. alerts_per_day: instead of the default budget.
     """
 
     sensors: int = 1_000
@@ -54,7 +54,6 @@ class Load:
     kinds: tuple[str, ...] = tuple(KINDS)
     seed: int = 1
     partitions: int = 2
-    models: tuple[str, ...] | None = None
     alerts_per_day: float | None = None
 
 
@@ -102,14 +101,17 @@ class Day:
         """How much of the time was played."""
         return (self.plant.now_us - START_US) / (self.until_us - START_US)
 
-    def settings(self) -> Settings:
-        """Those that the simulator says, everything else at its default: what a plant gets that sets nothing."""
+    def settings(self, models: Sequence[str] | None = None) -> Settings:
+        """Those that the simulator says, everything else at its default: what a plant gets that sets nothing.
+
+        models: of gauges, instead of the default ones.
+        """
         data: dict[str, Any] = tomllib.loads(settings_text(self.described, self.load.sensors))
         if self.load.alerts_per_day is not None:
             data["plant"]["alerts_per_day"] = self.load.alerts_per_day
         for one in data["class"]:
-            if self.load.models is not None and one.get("kind", "gauge") == "gauge":
-                one["models"] = list(self.load.models)
+            if models is not None and one.get("kind", "gauge") == "gauge":
+                one["models"] = list(models)
         return Settings.model_validate(data, context={"decoder": DECODERS, "model": model_registry()})
 
     @cached_property
@@ -181,9 +183,7 @@ def _longer(period_us: int, slower: float) -> int:
     return round(period_us * slower / 1_000) * 1_000
 
 
-def _periods(
-    described: PlantDescription, template: NDArray[np.int32], templates: Sequence[Any]
-) -> NDArray[np.int64]:
+def _periods(described: PlantDescription, template: NDArray[np.int32], templates: Sequence[Any]) -> NDArray[np.int64]:
     periods = [one.said.period or described.group[one.group].period for one in templates]
     return np.array(periods, np.int64)[template]
 

@@ -27,6 +27,7 @@ EXCURSION_US: Final = 600_000_000
 EXCURSION_PERIODS: Final = 20
 """Scores of 1.0 and more of one sensor that are less than this apart are one excursion."""
 WORST: Final = 8
+EXAMPLES: Final = 3
 
 
 @dataclass(slots=True)
@@ -34,8 +35,8 @@ class KindOfFault:
     """What became of the faults of a kind.
 
     found: an alert came while it lasted, or the gate refused some of its readings. alerted, refused: by whom. budgeted:
-    how many would still be found if only scores counted that are above all but a budget's false ones. delays_s: of
-    alerts. by: who raised them. missed: descriptions of some.
+    how many would be found by scores above the boundary that keeps the budget; of_class: above that of their sort of
+    sensors. delays_s: of alerts. by: who raised them. missed: how many, by the sort of sensor. examples: some of those.
     """
 
     kind: str
@@ -44,9 +45,11 @@ class KindOfFault:
     alerted: int = 0
     refused: int = 0
     budgeted: int = 0
+    of_class: int = 0
     delays_s: list[float] = field(default_factory=list)
     by: Counter[str] = field(default_factory=Counter)
-    missed: list[str] = field(default_factory=list)
+    missed: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
 
     @property
     def share(self) -> float:
@@ -60,16 +63,26 @@ class KindOfFault:
 
 
 @dataclass(slots=True)
-class False_:
-    """Alerts that no fault and no planned stop explains.
+class Boundaries:
+    """What the score would have to reach for the day's false excursions to stay within a budget; 1.0 at the least.
 
-    needed: above it lies only a budget of the day's false excursions; 1.0 if there are no more than that.
+    everywhere: one boundary for all sensors. by_sort: one for each sort, which has its sensors' share of the budget.
+    """
+
+    everywhere: float
+    by_sort: dict[str, float]
+
+
+@dataclass(slots=True)
+class Untrue:
+    """Alerts that no fault and no planned stop explains, and how many excursions of the score there were.
+
+    by: models. of: sorts of sensors. hours: of the day.
     """
 
     count: int
     per_day: float
     excursions: int
-    needed: float
     by: Counter[str]
     of: Counter[str]
     hours: Counter[int]
@@ -87,7 +100,8 @@ class Card:
     cpu_s: tuple[float, float]
     alerts: int
     in_maintenance: int
-    false: False_
+    false: Untrue
+    boundaries: Boundaries
     kinds: list[KindOfFault]
     verdicts: Counter[str]
 
@@ -96,7 +110,7 @@ def judge(day: Day, seen: Seen, *, raw: bool = False, budget: float = 20.0) -> C
     """The card of a day.
 
     raw: what counts are excursions of the score and not alerts, so no calibration and no rule. budget: alerts per day
-    of 24 hours, for `needed` and `budgeted`.
+    of 24 hours, for the boundaries.
     """
     faults = _counted(day)
     blamed, kept = _Blame(day, faults), seen.beyond[_in_day(day, seen.beyond)]
@@ -106,10 +120,8 @@ def judge(day: Day, seen: Seen, *, raw: bool = False, budget: float = 20.0) -> C
     stopped = blamed.maintenance(alerts)
     in_maintenance, alerts = int(np.count_nonzero(stopped)), alerts[~stopped]
     false = excursions if raw else alerts[~blamed.faults(alerts)]
-    allowed = int(budget * day.load.hours / 24)
-    peaks = np.sort(excursions["score"])[::-1]
-    needed = float(peaks[allowed]) if len(peaks) > allowed else 1.0
-    kinds = [_of_kind(day, kind, faults, seen, beyond if raw else alerts, beyond, needed) for kind in KINDS]
+    boundaries = _boundaries(day, excursions, budget * day.load.hours / 24)
+    kinds = [_of_kind(day, kind, faults, seen, beyond if raw else alerts, beyond, boundaries) for kind in KINDS]
     return Card(
         sensors=day.load.sensors,
         readings=seen.readings,
@@ -117,7 +129,8 @@ def judge(day: Day, seen: Seen, *, raw: bool = False, budget: float = 20.0) -> C
         cpu_s=(seen.made_cpu_s, seen.folded_cpu_s),
         alerts=len(excursions) if raw else len(alerts),
         in_maintenance=in_maintenance,
-        false=_false(day, seen, false, len(excursions), needed),
+        false=_untrue(day, seen, false, len(excursions)),
+        boundaries=boundaries,
         kinds=[one for one in kinds if one.faults],
         verdicts=Counter(Verdict(one).name.lower() for one in seen.refused["verdict"].tolist()),
     )
@@ -197,6 +210,25 @@ def _excursions(day: Day, beyond: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
+def _sort(day: Day, sensor: int) -> str:
+    return day.plant.roster.templates[int(day.plant.roster.template[sensor])].name
+
+
+def _boundaries(day: Day, excursions: NDArray[Any], budget: float) -> Boundaries:
+    sorts = np.array([_sort(day, sensor) for sensor in range(len(day.plant.roster))])
+    of = sorts[excursions["sensor"]]
+
+    def needed(scores: NDArray[np.float64], allowed: int) -> float:
+        # The next float: what is to count is above all that was too much.
+        return float(np.nextafter(np.sort(scores)[::-1][allowed], np.inf)) if len(scores) > allowed else 1.0
+
+    by_sort = {
+        name: needed(excursions["score"][of == name], round(budget * count / len(sorts)))
+        for name, count in sorted(Counter(sorts.tolist()).items())
+    }
+    return Boundaries(needed(excursions["score"], int(budget)), by_sort)
+
+
 def _of_kind(
     day: Day,
     kind: str,
@@ -204,7 +236,7 @@ def _of_kind(
     seen: Seen,
     hits: NDArray[Any],
     beyond: NDArray[Any],
-    needed: float,
+    boundaries: Boundaries,
 ) -> KindOfFault:
     """hits: what counts as an alert."""
     found = KindOfFault(kind)
@@ -212,7 +244,7 @@ def _of_kind(
         if fault.kind != kind:
             continue
         found.faults += 1
-        first, refused, peak = None, 0, 0.0
+        first, refused, peak, of_class = None, 0, 0.0, False
         for sensor in concerned(day, fault).tolist():
             until_us = _until_us(day, fault, sensor, GRACE_US, GRACE_PERIODS)
             mine = hits[_span(hits, sensor, fault.start_us, until_us)]
@@ -220,9 +252,11 @@ def _of_kind(
                 first = mine[0]
             refused += len(seen.refused[_span(seen.refused, sensor, fault.start_us, until_us)])
             scores = beyond["score"][_span(beyond, sensor, fault.start_us, until_us)]
-            peak = max(peak, float(scores.max())) if len(scores) else peak
+            highest = float(scores.max()) if len(scores) else 0.0
+            peak, of_class = max(peak, highest), of_class or highest >= boundaries.by_sort[_sort(day, sensor)]
         found.refused += refused > 0
-        found.budgeted += refused > 0 or peak > needed or (needed == 1.0 and peak >= 1.0)
+        found.budgeted += refused > 0 or peak >= boundaries.everywhere
+        found.of_class += refused > 0 or of_class
         if first is not None:
             found.alerted += 1
             found.delays_s.append((int(first["at_us"]) - fault.start_us) / 1e6)
@@ -230,7 +264,9 @@ def _of_kind(
         if first is not None or refused:
             found.found += 1
         elif kind not in HARMLESS:
-            found.missed.append(_told(day, fault))
+            found.missed[_sort(day, int(concerned(day, fault)[0]))] += 1
+            if len(found.examples) < EXAMPLES:
+                found.examples.append(_told(day, fault))
     return found
 
 
@@ -246,7 +282,7 @@ def _clock(seconds: int) -> str:
     return f"{seconds // 3_600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _false(day: Day, seen: Seen, hits: NDArray[Any], excursions: int, needed: float) -> False_:
+def _untrue(day: Day, seen: Seen, hits: NDArray[Any], excursions: int) -> Untrue:
     roster = day.plant.roster
     sensors = Counter(hits["sensor"].tolist())
     after_us = hits["at_us"] - day.from_us
@@ -256,13 +292,12 @@ def _false(day: Day, seen: Seen, hits: NDArray[Any], excursions: int, needed: fl
         f"{seen.names[int(hits['by'][at])]} {hits['score'][at]:.2f}"
         for at in highest.tolist()
     ]
-    return False_(
+    return Untrue(
         count=len(hits),
         per_day=len(hits) * DAY_US / (day.until_us - day.from_us),
         excursions=excursions,
-        needed=needed,
         by=Counter(seen.names[one] for one in hits["by"].tolist()),
-        of=Counter(roster.templates[roster.template[one]].name for one in hits["sensor"].tolist()),
+        of=Counter(_sort(day, one) for one in hits["sensor"].tolist()),
         hours=Counter((after_us // 3_600_000_000).tolist()),
         worst=[(roster.paths[sensor], count) for sensor, count in sensors.most_common(WORST)],
         examples=examples,

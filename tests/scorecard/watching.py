@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from stream.fold.alerts import Phase
 from stream.fold.definitions import Definitions
 from stream.fold.gate import Verdict
 from stream.fold.partition import PartitionFold
-from stream.fold.plan import Plan, make_plan
+from stream.fold.plan import make_plan
 from stream.fold.scored import Scored
 from tests.scorecard.day import Batch, Day
 
@@ -32,7 +32,8 @@ class Seen:
     """What a day brought, warm-up included, each sorted by sensor and time.
 
     names: of models, then of rules. alerts: HIT, those that fired. beyond: HIT, rows whose score was 1.0 or more.
-    refused: REFUSED. readings, made_cpu_s, folded_cpu_s: what it took to make the log, and to fold it.
+    refused: REFUSED. readings, made_cpu_s, folded_cpu_s: what it took to make the log (once for all that were watched
+    together), and to fold it.
     """
 
     names: list[str]
@@ -47,7 +48,9 @@ class Seen:
 class _Watch:
     """Takes what each record brought. The fold shows rows; whose they are, and when they truly were, the batch knows."""
 
-    def __init__(self, day: Day, plan: Plan) -> None:
+    def __init__(self, day: Day, models: Sequence[str] | None) -> None:
+        plan, count = make_plan(Definitions.of(day.settings(models)), model_registry()), day.load.partitions
+        self._folds = [PartitionFold(plan, count, partition=number, watch=self._show) for number in range(count)]
         self.names = [one.name for one in plan.models]
         self._number = {path: at for at, path in enumerate(day.plant.roster.paths)}
         self._scored: Scored | None = None
@@ -55,12 +58,14 @@ class _Watch:
         self.beyond: list[NDArray[Any]] = []
         self.refused: list[NDArray[Any]] = []
         self.readings = 0
+        self.cpu_s = 0.0
 
-    def show(self, scored: Scored) -> None:
+    def _show(self, scored: Scored) -> None:
         self._scored = scored
 
-    def take(self, batch: Batch, fold: PartitionFold) -> None:
-        self._scored = None
+    def take(self, batch: Batch) -> None:
+        began = time.process_time()
+        self._scored, fold = None, self._folds[batch.partition]
         effects = fold.fold(batch.record)
         scored = self._scored
         if scored is not None:
@@ -73,6 +78,12 @@ class _Watch:
                 rows = np.flatnonzero((batch.sensor == sensor) & (scored.readings.ts_us == one.at_us))
                 at_us = int(batch.at_us[rows[0]]) if len(rows) else at_us
             self.alerts.append((sensor, at_us, one.score, self._by(one.model or one.rule)))
+        self.cpu_s += time.process_time() - began
+
+    def seen(self, made_cpu_s: float) -> Seen:
+        alerts = _sorted(HIT, [np.array(self.alerts, HIT)])
+        beyond, refused = _sorted(HIT, self.beyond), _sorted(REFUSED, self.refused)
+        return Seen(self.names, alerts, beyond, refused, self.readings, made_cpu_s, self.cpu_s)
 
     def _take_rows(self, batch: Batch, scored: Scored) -> None:
         self.readings += len(batch.sensor)
@@ -101,30 +112,21 @@ def _sorted(kind: np.dtype[Any], parts: list[NDArray[Any]]) -> NDArray[Any]:
     return whole[np.lexsort((whole["at_us"], whole["sensor"]))]
 
 
-def watch(day: Day, say: Callable[[float], None] | None = None) -> Seen:
-    """Fold the whole of it, warm-up included. say: is told the share that is done."""
-    plan = make_plan(Definitions.of(day.settings()), model_registry())
-    watching = _Watch(day, plan)
-    count = day.load.partitions
-    folds = [PartitionFold(plan, count, partition=number, watch=watching.show) for number in range(count)]
-    batches, made_s, folded_s = day.batches(), 0.0, 0.0
+def watch(
+    day: Day, sets: Sequence[Sequence[str] | None] = (None,), say: Callable[[float], None] | None = None
+) -> list[Seen]:
+    """Fold the whole of it, warm-up included, once for each set of models; None: the default ones.
+
+    say: is told the share that is done.
+    """
+    watching, batches, made_s = [_Watch(day, models) for models in sets], day.batches(), 0.0
     while True:
         began = time.process_time()
         batch = next(batches, None)
-        made = time.process_time()
-        made_s += made - began
+        made_s += time.process_time() - began
         if batch is None:
-            break
-        watching.take(batch, folds[batch.partition])
-        folded_s += time.process_time() - made
+            return [one.seen(made_s) for one in watching]
+        for one in watching:
+            one.take(batch)
         if say is not None:
             say(day.share_done)
-    return Seen(
-        watching.names,
-        _sorted(HIT, [np.array(watching.alerts, HIT)]),
-        _sorted(HIT, watching.beyond),
-        _sorted(REFUSED, watching.refused),
-        watching.readings,
-        made_s,
-        folded_s,
-    )
