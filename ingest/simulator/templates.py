@@ -150,7 +150,7 @@ _FOR: dict[str, set[str]] = {
         "may_fall",
         "decimals",
         "range",
-    },  # fmt: skip
+    },
     "counter": {"count_s", "duty", "range"},
     "bool": {"stay", "duty"},
     "enum": {"states", "duty"},

@@ -61,7 +61,11 @@ def parse() -> argparse.Namespace:
             check_kind(kind)
         except ValueError as error:
             parser.error(str(error))
-    meant = {"default": [None], "all": [tuple(models.TABLE)], "each": [(one,) for one in models.TABLE]}
+    meant: dict[str, list[Any]] = {
+        "default": [None],
+        "all": [tuple(models.TABLE)],
+        "each": [(one,) for one in models.TABLE],
+    }
     options.models = [one for text in options.models or ["default"] for one in meant.get(text, [text.split("+")])]
     for name in (name for one in options.models if one is not None for name in one):
         if name not in models.TABLE:
