@@ -135,9 +135,9 @@ def show(console: Console, name: str, card: Card) -> None:
     )
     false = card.false
     console.print(
-        f"{card.alerts} alerts, [bold]{false.count} false[/] ({false.per_day:.1f} a day); another {card.in_maintenance} "
-        f"in a planned stop. {false.excursions} false excursions of scores; a boundary at {card.boundaries.everywhere:.2f} "
-        "keeps the budget"
+        f"{card.alerts} alerts, [bold]{false.count} false[/] ({false.per_day:.1f} a day); another "
+        f"{card.in_maintenance} in a planned stop. {false.excursions} false excursions of scores; a boundary at "
+        f"{card.boundaries.everywhere:.2f} keeps the budget"
     )
     sorts = [f"{name} {at:.2f}" for name, at in card.boundaries.by_sort.items() if at > 1.0]
     if sorts:

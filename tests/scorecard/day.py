@@ -36,13 +36,14 @@ HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 RECORD_US = 30_000_000
 """What a record spans: less than the minute from which on a partition's clock doubts a record."""
+_LONGEST_US = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """What to simulate.
 
-    slower: all periods times this, so that a day of many sensors stays affordable. faults: about how many there are, 0
+    slower: all periods times this, but not beyond five minutes, so that a day of many sensors stays affordable. faults: about how many there are, 0
     for a quiet day; of `kinds`. alerts_per_day: instead of the default budget.
     """
 
@@ -180,7 +181,7 @@ def _in_time(described: PlantDescription, load: Load) -> PlantDescription:
 
 
 def _longer(period_us: int, slower: float) -> int:
-    return round(period_us * slower / 1_000) * 1_000
+    return max(period_us, min(round(period_us * slower / 1_000) * 1_000, _LONGEST_US))
 
 
 def _periods(described: PlantDescription, template: NDArray[np.int32], templates: Sequence[Any]) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ class Seen:
 
 
 class _Watch:
-    """Takes what each record brought. The fold shows rows; whose they are, and when they truly were, the batch knows."""
+    """Takes what each record brought: the fold shows rows, the batch knows when they truly were."""
 
     def __init__(self, day: Day, models: Sequence[str] | None) -> None:
         plan, count = make_plan(Definitions.of(day.settings(models)), model_registry()), day.load.partitions
