@@ -43,8 +43,8 @@ _LONGEST_US = 300_000_000
 class Load:
     """What to simulate.
 
-    slower: all periods times this, but not beyond five minutes, so that a day of many sensors stays affordable. faults: about how many there are, 0
-    for a quiet day; of `kinds`. alerts_per_day: instead of the default budget.
+    slower: all periods times this, but not beyond five minutes, so that a day of many sensors stays affordable.
+    faults: about how many there are, 0 for a quiet day; of `kinds`. alerts_per_day: instead of the default budget.
     """
 
     sensors: int = 1_000
