@@ -34,9 +34,9 @@ class DutyCycle:
         self._run_s = rng.uniform(0.0, 60.0, machines)
         self._breaks, self._stop, self._start_us = described.breaks, described.stop, start_us
         self._rest = next(at for at, name in enumerate(self.names) if name != described.run)
-        # Drawn last, and only where it is asked for: nobody else's numbers are others for it.
         within_us = described.breaks.within if described.breaks is not None else 0
-        self._later_us = rng.integers(0, within_us + 1, machines) if within_us else np.zeros(machines, np.int64)
+        # Of numbers of its own: what machines do otherwise is the same with breaks and without.
+        self._later_us = rng.spawn(1)[0].integers(0, within_us + 1, machines)
         self.state = self._states.state
         self.running: NDArray[np.bool_] = self.state == self._run
         self.loaded: NDArray[np.bool_] = np.zeros(machines, np.bool_)
