@@ -34,8 +34,6 @@ START_US = 1_699_833_600_000_000
 """A Monday, midnight UTC."""
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-RECORD_US = 30_000_000
-"""What a record spans: less than the minute from which on a partition's clock doubts a record."""
 _LONGEST_US = 300_000_000
 
 
@@ -44,7 +42,8 @@ class Load:
     """What to simulate.
 
     slower: all periods times this, but not beyond five minutes, so that a day of many sensors stays affordable.
-    faults: about how many there are, 0 for a quiet day; of `kinds`. alerts_per_day: instead of the default budget.
+    faults: about how many there are, 0 for a quiet day; of `kinds`. record_s: what a record spans; below the minute
+    from which on a partition's clock doubts a record. alerts_per_day: instead of the default budget.
     """
 
     sensors: int = 1_000
@@ -55,6 +54,7 @@ class Load:
     kinds: tuple[str, ...] = tuple(KINDS)
     seed: int = 1
     partitions: int = 2
+    record_s: int = 30
     alerts_per_day: float | None = None
 
 
@@ -131,7 +131,8 @@ class Day:
         return found
 
     def batches(self) -> Iterator[Batch]:
-        """The log, in order of arrival; every partition hears every RECORD_US of the time, whether or not it reads."""
+        """The log, in order of arrival; every partition hears record's time, whether or not it reads."""
+        record_us = self.load.record_s * 1_000_000
         numbers, words, local = _words(self.partition, self.plant.roster.paths, self.load.partitions)
         is_text = np.array([one.said.kind == "enum" for one in self.plant.roster.templates])[self.plant.roster.template]
         offsets = [0] * self.load.partitions
@@ -139,7 +140,7 @@ class Day:
             for record in commands_of(self, offsets[partition]):
                 offsets[partition] += 1
                 yield Batch(partition, record, np.empty(0, np.int64), np.empty(0, np.int64))
-        for until_us in range(START_US + RECORD_US, self.until_us + 1, RECORD_US):
+        for until_us in range(START_US + record_us, self.until_us + 1, record_us):
             rows = self.plant.advance(until_us)
             partition_of_row = self.partition[rows.sensor]
             for partition in numbers:
