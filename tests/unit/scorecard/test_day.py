@@ -49,7 +49,7 @@ def test_a_log_has_every_reading_of_the_plant_once_in_its_partition() -> None:
         assert readings.sensor.decode() == paths
         assert (day.partition[batch.sensor] == batch.partition).all()
     told = np.concatenate([readings.value for _, readings in records])
-    known = rows.value[np.equal(rows.other, None)]
+    known = rows.value[[word is None for word in rows.other.tolist()]]
     assert sorted(told[~np.isnan(told)].tolist()) == sorted(known.tolist())
     said = [text for _, readings in records if readings.text for text in readings.text.decode() if text]
     assert sorted(said) == sorted(word for word in rows.other.tolist() if word is not None)

@@ -66,8 +66,17 @@ def card_of(
     refused: NDArray[Any] | None = None,
     **how: Any,
 ) -> Card:
-    found = [np.empty(0, HIT) if one is None else one for one in (alerts, beyond)]
-    return judge(day, Seen(["m"], *found, np.empty(0, REFUSED) if refused is None else refused, 1, 0.0, 0.0), **how)
+    nothing, none_refused = np.empty(0, HIT), np.empty(0, REFUSED)
+    seen = Seen(
+        names=["m"],
+        alerts=nothing if alerts is None else alerts,
+        beyond=nothing if beyond is None else beyond,
+        refused=none_refused if refused is None else refused,
+        readings=1,
+        made_cpu_s=0.0,
+        folded_cpu_s=0.0,
+    )
+    return judge(day, seen, **how)
 
 
 def counted(day: Day) -> list[Fault]:
