@@ -28,6 +28,8 @@ from ingest.simulator.plant import Plant
 from ingest.simulator.ranges import Names
 from ingest.simulator.rows import Rows
 from ingest.simulator.settings_text import settings_text
+from stream.fold import commands
+from stream.fold.commands import encode_command
 from stream.fold.partition import LogRecord
 
 START_US = 1_699_833_600_000_000
@@ -154,9 +156,17 @@ class Day:
 def commands_of(day: Day, offset: int) -> list[LogRecord]:
     """What people tell a partition: the plant's maintenance, announced before it begins.
 
-    The fold does not know that command yet; until then `maintenance` is only left out of the count.
+    None where the fold does not know that command; then `maintenance` is only left out of the count.
     """
-    return []
+    maintain = getattr(commands, "Maintain", None)
+    if maintain is None:
+        return []
+    said = [(match, one.from_us, one.until_us) for one in day.maintenance for match in one.match]
+    values = [encode_command(maintain(f"stop-{number}", *one)) for number, one in enumerate(said)]
+    return [
+        LogRecord(at, headers_of(Envelope(Kind.COMMAND, JSON, "people", at, START_US, day.load.partitions)), value)
+        for at, value in enumerate(values, offset)
+    ]
 
 
 def _in_time(described: PlantDescription, load: Load) -> PlantDescription:

@@ -23,17 +23,17 @@ HIT = np.dtype([("sensor", np.int64), ("at_us", np.int64), ("score", np.float64)
 """A moment at which something was found of a sensor (its number), in true time; by: index of `Seen.names`."""
 REFUSED = np.dtype([("sensor", np.int64), ("at_us", np.int64), ("verdict", np.int64)])
 """A row that no model saw."""
-_SHOWN = np.zeros(len(Verdict), np.bool_)
-_SHOWN[[Verdict.FOLDED, Verdict.STATE]] = True
+_FINE = np.array([one.name in ("FOLDED", "STATE", "MASKED") for one in Verdict])
+"""By verdict: whether there is nothing wrong with the row. MASKED: in maintenance."""
 
 
 @dataclass(slots=True)
 class Seen:
     """What a day brought, warm-up included, each sorted by sensor and time.
 
-    names: of models, then of rules. alerts: HIT, those that fired. beyond: HIT, rows whose score was 1.0 or more.
-    refused: REFUSED. readings, made_cpu_s, folded_cpu_s: what it took to make the log (once for all that were watched
-    together), and to fold it.
+    names: of models, then of rules. alerts: HIT, those that fired. beyond: HIT, rows whose combined score, before any
+    calibration, was 1.0 or more. refused: REFUSED. readings, made_cpu_s, folded_cpu_s: what it took to make the log
+    (once for all that were watched together), and to fold it.
     """
 
     names: list[str]
@@ -87,12 +87,14 @@ class _Watch:
 
     def _take_rows(self, batch: Batch, scored: Scored) -> None:
         self.readings += len(batch.sensor)
-        strange = np.flatnonzero(~_SHOWN[scored.verdict])
+        strange = np.flatnonzero(~_FINE[scored.verdict])
         if len(strange):
             self.refused.append(_rows(REFUSED, batch.sensor, batch.at_us, scored.verdict, at=strange))
-        high = np.flatnonzero(scored.score >= 1.0)
+        # A fold that calibrates says what it divided combined scores by; else they are shown as they are.
+        combined = scored.score * getattr(scored, "width", 1.0)
+        high = np.flatnonzero(combined >= 1.0)
         if len(high):
-            self.beyond.append(_rows(HIT, batch.sensor, batch.at_us, scored.score, scored.model, at=high))
+            self.beyond.append(_rows(HIT, batch.sensor, batch.at_us, combined, scored.model, at=high))
 
     def _by(self, name: str) -> int:
         if name not in self.names:
