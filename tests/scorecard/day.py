@@ -87,7 +87,7 @@ class Day:
         if text is None:
             folder = files("deploy") / "plants" / "simulated"
             text = (folder / "quiet_day.toml").read_text(encoding="utf-8")
-        self.load = load
+        self.load, self.text = load, text
         self.from_us = START_US + round(load.warm_up_hours * HOUR_US)
         self.until_us = self.from_us + round(load.hours * HOUR_US)
         self.described = _in_time(parse_plant(text, "quiet_day"), load)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,13 @@ class _Watch:
             self.alerts.append((sensor, at_us, one.score, self._by(one.model or one.rule)))
         self.cpu_s += time.process_time() - began
 
+    def spend_as(self, other: _Watch) -> None:
+        """Go on with the budget that another one has left, if folds have budgets."""
+        for mine, its in zip(self._folds, other._folds, strict=True):
+            pools = getattr(its.state, "pools", None)
+            if pools is not None:
+                mine.state.pools[:] = pools  # type: ignore[attr-defined]
+
     def seen(self, made_cpu_s: float) -> Seen:
         alerts = _sorted(HIT, [np.array(self.alerts, HIT)])
         beyond, refused = _sorted(HIT, self.beyond), _sorted(REFUSED, self.refused)
@@ -121,14 +128,44 @@ def watch(
 
     say: is told the share that is done.
     """
-    watching, batches, made_s = [_Watch(day, models) for models in sets], day.batches(), 0.0
-    while True:
-        began = time.process_time()
-        batch = next(batches, None)
-        made_s += time.process_time() - began
-        if batch is None:
-            return [one.seen(made_s) for one in watching]
+    watching, batches = [_Watch(day, models) for models in sets], _Making(day)
+    while (batch := batches.next()) is not None:
         for one in watching:
             one.take(batch)
         if say is not None:
             say(day.share_done)
+    return [one.seen(batches.cpu_s) for one in watching]
+
+
+def watch_alone(
+    day: Day, sets: Sequence[Sequence[str] | None] = (None,), say: Callable[[float], None] | None = None
+) -> tuple[list[Seen], list[Seen]]:
+    """Fold the same day with and without its faults, side by side; what came of each, for each set of models.
+
+    Each fault is met as if it were the only one: what hundreds of them would make of a budget of alerts, no plant with
+    that budget ever sees. So the budget is what the day without faults leaves.
+    """
+    calm = Day(replace(day.load, faults=0), day.text)
+    watching, calmly = ([_Watch(day, models) for models in sets] for _ in range(2))
+    batches, calm_batches = _Making(day), _Making(calm)
+    while (batch := batches.next()) is not None and (calm_batch := calm_batches.next()) is not None:
+        for one, other in zip(watching, calmly, strict=True):
+            one.spend_as(other)
+            one.take(batch)
+            other.take(calm_batch)
+        if say is not None:
+            say(day.share_done)
+    return [one.seen(batches.cpu_s) for one in watching], [one.seen(calm_batches.cpu_s) for one in calmly]
+
+
+class _Making:
+    """A day's log, and what it took to make it."""
+
+    def __init__(self, day: Day) -> None:
+        self._batches, self.cpu_s = day.batches(), 0.0
+
+    def next(self) -> Batch | None:
+        began = time.process_time()
+        batch = next(self._batches, None)
+        self.cpu_s += time.process_time() - began
+        return batch

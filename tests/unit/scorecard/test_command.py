@@ -23,11 +23,12 @@ def test_a_short_day_is_printed_and_written(
     short = ("--sensors", "60", "--hours", "0.2", "--warm-up", "0.2", "--faults", "20", "--kinds", "spike", "duplicate")
     assert run(monkeypatch, *short, "--models", "default", "ewma_z+stuck", "--raw", "--json", str(out)) == 0
     figures = json.loads(out.read_text())
-    assert list(figures) == ["faults, 60 sensors", "faults, 60 sensors, ewma_z+stuck"]
+    names = [f"{day}, 60 sensors{models}" for day in ("quiet", "faults") for models in ("", ", ewma_z+stuck")]
+    assert list(figures) == names
     said = capsys.readouterr().out
     for name, card in figures.items():
         assert name in said
-        assert {one["kind"] for one in card["kinds"]} == {"spike", "duplicate"}
+        assert {one["kind"] for one in card["kinds"]} == ({"spike", "duplicate"} if "faults" in name else set())
         assert all(0 <= one["share"] <= 1 for one in card["kinds"])
         assert card["readings"] > 1_000
     assert "duplicate (harmless)" in said
