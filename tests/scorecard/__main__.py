@@ -31,7 +31,8 @@ DAYS = {
     "1,000 sensors": Load(faults=500),
     "20,000 sensors": Load(sensors=20_000, slower=6.0, partitions=4),
 }
-BUDGET = 20.0
+BUDGET = 20
+"""`plant.alerts_per_day`, unless told otherwise."""
 
 
 def parse() -> argparse.Namespace:
@@ -54,7 +55,7 @@ def parse() -> argparse.Namespace:
         "each: every model alone",
     )
     parser.add_argument("--raw", action="store_true", help="count excursions of scores above 1.0 instead of alerts")
-    parser.add_argument("--alerts-per-day", type=float, help="the budget (default: the setting's)")
+    parser.add_argument("--alerts-per-day", type=int, help="the budget (default: the setting's)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args()

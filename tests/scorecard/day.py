@@ -57,7 +57,7 @@ class Load:
     seed: int = 1
     partitions: int = 2
     record_s: int = 30
-    alerts_per_day: float | None = None
+    alerts_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Day:
 def commands_of(day: Day, offset: int) -> list[LogRecord]:
     """What people tell a partition: the plant's maintenance, announced before it begins.
 
-    None where the fold does not know that command; then `maintenance` is only left out of the count.
+    Nothing where the fold does not know that command; then `maintenance` is only left out of the count.
     """
     maintain = getattr(commands, "Maintain", None)
     if maintain is None:
