@@ -58,9 +58,10 @@ def simulate(
 ) -> None:
     """Play a plant over real MQTT, in the formats of its devices, with faults on a seeded schedule.
 
-    Plants: demo (an assembly line), bottling, freight_train, mixed (every format), sparkplug, storm_drains. Faults:
-    spike, drift, noise_burst, level_shift, stuck, unit_swap, sentinel_65535, counter_rollover, dropout, duplicate,
-    reorder, clock_jump, gateway_death. The truth has a line for each sensor concerned: sensor, kind, start, end.
+    Plants: demo (an assembly line), bottling, freight_train, mixed (every format), quiet_day (nothing is wrong),
+    sparkplug, storm_drains. Faults: spike, drift, noise_burst, level_shift, stuck, unit_swap, sentinel_65535,
+    counter_rollover, dropout, duplicate, reorder, clock_jump, gateway_death. The truth has a line for each sensor
+    concerned: sensor, kind, start, end.
 
     Example: millstream simulate --config plant.toml --sensors 1000 --history 5m --truth truth.csv
 

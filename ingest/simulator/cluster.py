@@ -93,7 +93,7 @@ class Cluster:
         faults: those that start within it. whom: the numbers of the sensors that a fault concerns, here and elsewhere.
         """
         if self._duty is not None:
-            self._duty.step()
+            self._duty.step(self.step_us)
         value, other = self._values()
         nominal_us = self.step_us + self.phase_us
         for fault in faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -59,11 +60,16 @@ class Gauge:
         self._duty, self._machine = duty, machine
         self._on = drawn(said.load.on, count, rng) if said.load is not None else None
         self._light = said.load.light if said.load is not None else 0.0
+        self._stopped = said.stopped
+        self._follow = 1.0 - math.exp(-period_s / (said.stopped.settle / 1e6)) if said.stopped is not None else 0.0
+        self._away = 0.0  # how far it has gone from what it is at work (0) to what it is in a planned stop (1)
         variance = np.zeros(count)
         for part in self._parts:
             variance += np.square(part.sigma)
         # Twenty of these are beyond everything that the slow parts do in health, and eight sigmas more.
         self.scale = np.sqrt(variance) + sum(part.spread for part in self._parts) / 12.0
+        if self._on is not None:
+            self.scale += np.abs(self._on) / 12.0
         self.scale[self.scale == 0.0] = np.nan
 
     def step(self, at_us: int) -> Column:
@@ -75,6 +81,10 @@ class Gauge:
             loaded, running = self._duty.loaded[self._machine], self._duty.running[self._machine]
             value += self._on * np.where(loaded, 1.0, self._light)
             value = np.where(running, value, self._base)
+        if self._stopped is not None:
+            self._away += self._follow * (self._duty.stopped(at_us) - self._away)
+            # Noise stays: whoever measures does not stop.
+            value += self._away * (self._stopped.value - self._base)
         return np.round(value, self._decimals)
 
     def words(self, value: Column) -> None:

@@ -13,7 +13,7 @@ from ingest.contract.section import Name, Section, hold_against_registry
 from ingest.contract.sensors import MAX_DEPTH
 from ingest.simulator.faults.catalogue import KINDS
 from ingest.simulator.ranges import Names
-from ingest.simulator.templates import Drawn, Positive, SensorTemplate, check_names
+from ingest.simulator.templates import Drawn, Positive, SensorTemplate, check_names, check_times
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
@@ -73,6 +73,34 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"no fault is called {kind!r}{did_you_mean(kind, KINDS)}; there are: {', '.join(KINDS)}")
 
 
+class BreakSection(Section):
+    """When all machines rest for a while, day by day, as a shift changes; each a little later than the first."""
+
+    at: Annotated[list[DurationUs], Field(min_length=1, max_length=24)] = [
+        6 * 60 * _MINUTE_US,
+        14 * 60 * _MINUTE_US,
+        22 * 60 * _MINUTE_US,
+    ]
+    """Since midnight UTC."""
+    last: Annotated[DurationUs, Field(gt=0)] = 15 * _MINUTE_US
+    within: DurationUs = 5 * _MINUTE_US
+    """The last machine stops, and starts again, so much later than the first."""
+
+    @field_validator("at")
+    @classmethod
+    def _of_one_day(cls, at_us: list[int]) -> list[int]:
+        check_times(at_us)
+        return at_us
+
+
+class StopSection(Section):
+    """A planned stop of all machines of the group, once: their values go where `stopped` says."""
+
+    after: Annotated[DurationUs, Field(ge=0)]
+    """Since the plant's start."""
+    last: Annotated[DurationUs, Field(gt=0)]
+
+
 class DutySection(Section):
     """What the group's machines are doing: they go from state to state, and make a part per cycle while they run."""
 
@@ -96,6 +124,9 @@ class DutySection(Section):
     """Time for one part; drawn per machine."""
     load_share: tuple[float, float] = (0.4, 0.7)
     """Share of the cycle under load; drawn per machine."""
+    breaks: BreakSection | None = None
+    """In a break, and in a planned stop, all are in the first state that is not `run`."""
+    stop: StopSection | None = None
 
     @model_validator(mode="before")
     @classmethod

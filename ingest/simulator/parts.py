@@ -7,13 +7,21 @@ next, `spread` how far the rest of it ranges from its lowest to its highest; bot
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ingest.simulator.templates import DailySection, NoiseSection, StepsSection, WalkSection, WanderSection
+from ingest.simulator.templates import (
+    DailySection,
+    NoiseSection,
+    ShiftsSection,
+    StepsSection,
+    WalkSection,
+    WanderSection,
+)
 
 HEALTHY_SIGMAS: Final = 6.0
 """No healthy reading of noise and wandering is further from its working point, in its own sigmas."""
@@ -60,6 +68,9 @@ class Noise:
             return self._base * np.expm1(self._share * clipped_normal(self._rng, len(self._base)))
         if self._kind == "uniform":
             drawn = self._rng.uniform(-(3.0**0.5), 3.0**0.5, len(self._base))
+        elif self._kind == "laplace":
+            drawn = self._rng.laplace(0.0, 0.5**0.5, len(self._base))
+            np.clip(drawn, -HEALTHY_SIGMAS, HEALTHY_SIGMAS, out=drawn)
         else:
             drawn = clipped_normal(self._rng, len(self._base))
         return self.sigma * drawn
@@ -140,5 +151,31 @@ class Steps:
         return self._now
 
 
-PARTS: Final[dict[str, Any]] = {"noise": Noise, "wander": Wander, "daily": Daily, "walk": Walk, "steps": Steps}
+class Shifts:
+    """A level for each shift, and how the value follows it."""
+
+    sigma: Column | float = 0.0
+
+    def __init__(self, said: ShiftsSection, base: Column, period_s: float, rng: Generator) -> None:
+        self._at_us, self._levels = said.at, said.levels
+        self.spread = max(said.levels) - min(said.levels)
+        self._follow = 1.0 - float(np.exp(-3.0 * period_s / (said.settle / 1e6))) if said.settle else 1.0
+        self._now: float | None = None
+
+    def step(self, at_us: int) -> float:
+        """The same for all."""
+        # Before the day's first shift it is still the last one's.
+        level = self._levels[bisect_right(self._at_us, at_us % _DAY_US) - 1]
+        self._now = level if self._now is None else self._now + self._follow * (level - self._now)
+        return self._now
+
+
+PARTS: Final[dict[str, Any]] = {
+    "noise": Noise,
+    "wander": Wander,
+    "daily": Daily,
+    "walk": Walk,
+    "steps": Steps,
+    "shifts": Shifts,
+}
 """By the key of a sensor's description: a further part is a class and a line."""

@@ -224,7 +224,7 @@ def _clusters(roster: Roster, seed: int, start_us: int) -> list[Cluster]:
         periods = np.array([one.said.period or group.period for one in roster.templates])[roster.template[numbers]]
         clock_us = _clocks(roster, group, numbers, seed)
         duty_rng = generator(seed, group.name, "duty")
-        duty = DutyCycle(group.duty, int(roster.machine[numbers].max()) + 1, group.period / 1e6, duty_rng)
+        duty = DutyCycle(group.duty, int(roster.machine[numbers].max()) + 1, group.period / 1e6, duty_rng, start_us)
         for period_us in np.unique(periods).tolist():
             which = np.flatnonzero(periods == period_us)
             own = numbers[which]

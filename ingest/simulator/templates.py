@@ -13,6 +13,7 @@ from ingest.contract.sensors import check_path
 from ingest.simulator.ranges import Names
 
 _SECOND_US = 1_000_000
+_HOUR_US = 3_600 * _SECOND_US
 _MS_US = 1_000
 
 Kind = Literal["gauge", "counter", "bool", "enum", "waveform"]
@@ -32,10 +33,19 @@ def check_names(names: Names) -> None:
             raise ValueError(f"no sensor can be called {one!r}: {error.detail}") from error
 
 
-class NoiseSection(Section):
-    """What differs from reading to reading: `sigma` in the sensor's unit, or `share` of its base."""
+def check_times(at_us: list[int]) -> None:
+    """Raises ValueError for times that are not those of one day, in order."""
+    if sorted(set(at_us)) != at_us or at_us[-1] >= 24 * _HOUR_US:
+        raise ValueError("the times of a day are below 24h and in order")
 
-    kind: Literal["normal", "lognormal", "uniform"] = "normal"
+
+class NoiseSection(Section):
+    """What differs from reading to reading: `sigma` in the sensor's unit, or `share` of its base.
+
+    Laplace's has heavy tails: six sigma once in 5,000 readings, and never more.
+    """
+
+    kind: Literal["normal", "lognormal", "uniform", "laplace"] = "normal"
     sigma: Positive | None = None
     share: Annotated[float, Field(gt=0, le=2)] | None = None
 
@@ -84,6 +94,33 @@ class StepsSection(Section):
     settle: DurationUs = 0
 
 
+class ShiftsSection(Section):
+    """What each shift does in its own way: from each time of the day (since midnight UTC) on, its level is added."""
+
+    at: Annotated[list[DurationUs], Field(min_length=2, max_length=24)] = [
+        6 * _HOUR_US,
+        14 * _HOUR_US,
+        22 * _HOUR_US,
+    ]
+    levels: Annotated[list[Finite], Field(min_length=2, max_length=24)]
+    settle: DurationUs = 0
+    """How long the value takes to follow."""
+
+    @model_validator(mode="after")
+    def _a_level_each(self) -> ShiftsSection:
+        check_times(self.at)
+        if len(self.levels) != len(self.at):
+            raise ValueError(f"{len(self.at)} shifts have {len(self.levels)} levels")
+        return self
+
+
+class StoppedSection(Section):
+    """Where the value goes while its machines stop as planned (`duty.stop`), some three `settle` of it."""
+
+    value: Finite
+    settle: Annotated[DurationUs, Field(ge=_MS_US)] = 600 * _SECOND_US
+
+
 class LoadSection(Section):
     """What follows the machine's work: `on` under load, a share of it idling, nothing at rest."""
 
@@ -99,7 +136,21 @@ class Tone(Section):
 
 
 _FOR: dict[str, set[str]] = {
-    "gauge": {"base", "noise", "wander", "daily", "walk", "steps", "load", "deadband", "may_fall", "decimals", "range"},
+    "gauge": {
+        "base",
+        "noise",
+        "wander",
+        "daily",
+        "walk",
+        "steps",
+        "shifts",
+        "load",
+        "stopped",
+        "deadband",
+        "may_fall",
+        "decimals",
+        "range",
+    },
     "counter": {"count_s", "duty", "range"},
     "bool": {"stay", "duty"},
     "enum": {"states", "duty"},
@@ -130,7 +181,9 @@ class SensorTemplate(Section):
     daily: DailySection | None = None
     walk: WalkSection | None = None
     steps: StepsSection | None = None
+    shifts: ShiftsSection | None = None
     load: LoadSection | None = None
+    stopped: StoppedSection | None = None
     deadband: float = Field(0.0, ge=0, allow_inf_nan=False)
     """On change: sent when it is further than this from what was sent last."""
     may_fall: bool = True

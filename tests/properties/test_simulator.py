@@ -23,7 +23,7 @@ from ingest.simulator.rows import Rows
 from tests.unit.simulator.reading_back import OURS, S_US, START_US, Read, described, hasty, ours, read_back, sent
 
 SMALL = {name: hasty(ours(name), warm_up_us=2 * S_US) for name in OURS}
-SENSORS = {"demo": 50}
+SENSORS = {"demo": 50, "quiet_day": 80}
 
 
 def made(name: str, seed: int = 1, start_us: int = START_US, every_s: float = 0.5) -> tuple[Plant, Feed]:
