@@ -268,7 +268,7 @@ class PartitionFold:
         hear(state.heard_us, state.silences, state.sensors, state.alive_us, slot, seen, backlog)
         keep_scores(state.sensors, slot, verdict, score, scored_by, expected)
         if self._watch is not None:
-            self._watch(Scored(readings, slot, seen, score, scored_by, expected))
+            self._watch(Scored(readings, slot, seen, score, scored_by, expected, allowance["width"]))
         state.counts += np.bincount(seen, minlength=len(Verdict))
         self._keep_texts(readings.text, slot, reworded.nonzero()[0])
         if len(late := (verdict == LATE).nonzero()[0]):

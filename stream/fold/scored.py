@@ -15,7 +15,8 @@ class Scored(NamedTuple):
 
     slot: -1 beyond the budget of sensors. verdict: `gate.Verdict`; models saw only rows that are FOLDED. score: 0.0 for
     the others. model: number of the one that set the score in `Plan.models`, -1 for none. expected: the band before
-    the row was known, shape (rows, 2); NaN where nothing was.
+    the row was known, shape (rows, 2); NaN where nothing was. width: what the model's own score was divided by; 0.0
+    where there was none.
     """
 
     readings: Readings
@@ -24,3 +25,4 @@ class Scored(NamedTuple):
     score: NDArray[np.float64]
     model: NDArray[np.int16]
     expected: NDArray[Any]
+    width: NDArray[np.float64]

@@ -28,8 +28,7 @@ from ingest.simulator.plant import Plant
 from ingest.simulator.ranges import Names
 from ingest.simulator.rows import Rows
 from ingest.simulator.settings_text import settings_text
-from stream.fold import commands
-from stream.fold.commands import encode_command
+from stream.fold.commands import Maintain, encode_command
 from stream.fold.partition import LogRecord
 
 START_US = 1_699_833_600_000_000
@@ -154,15 +153,9 @@ class Day:
 
 
 def commands_of(day: Day, offset: int) -> list[LogRecord]:
-    """What people tell a partition: the plant's maintenance, announced before it begins.
-
-    Nothing where the fold does not know that command; then `maintenance` is only left out of the count.
-    """
-    maintain = getattr(commands, "Maintain", None)
-    if maintain is None:
-        return []
+    """What people tell a partition: the plant's maintenance, announced before it begins."""
     said = [(match, one.from_us, one.until_us) for one in day.maintenance for match in one.match]
-    values = [encode_command(maintain(f"stop-{number}", *one)) for number, one in enumerate(said)]
+    values = [encode_command(Maintain(f"stop-{number}", *one)) for number, one in enumerate(said)]
     return [
         LogRecord(at, headers_of(Envelope(Kind.COMMAND, JSON, "people", at, START_US, day.load.partitions)), value)
         for at, value in enumerate(values, offset)

@@ -81,11 +81,9 @@ class _Watch:
         self.cpu_s += time.process_time() - began
 
     def spend_as(self, other: _Watch) -> None:
-        """Go on with the budget that another one has left, if folds have budgets."""
+        """Go on with the budget that another one has left."""
         for mine, its in zip(self._folds, other._folds, strict=True):
-            pools = getattr(its.state, "pools", None)
-            if pools is not None:
-                mine.state.pools[:] = pools  # type: ignore[attr-defined]
+            mine.state.pools[:] = its.state.pools
 
     def seen(self, made_cpu_s: float) -> Seen:
         alerts = _sorted(HIT, [np.array(self.alerts, HIT)])
@@ -97,8 +95,7 @@ class _Watch:
         strange = np.flatnonzero(~_FINE[scored.verdict])
         if len(strange):
             self.refused.append(_rows(REFUSED, batch.sensor, batch.at_us, scored.verdict, at=strange))
-        # A fold that calibrates says what it divided combined scores by; else they are shown as they are.
-        combined = scored.score * getattr(scored, "width", 1.0)
+        combined = scored.score * scored.width
         high = np.flatnonzero(combined >= 1.0)
         if len(high):
             self.beyond.append(_rows(HIT, batch.sensor, batch.at_us, combined, scored.model, at=high))
