@@ -186,6 +186,14 @@ def test_panes_of_rings_that_can_take_them_lose_no_reading(log: list[Batch], pla
     takes_all = all(any(wider % width == 0 for wider in new.levels[:, 0]) for width in old.levels[:, 0])
     if not takes_all or span_new < span_old:
         return
+    # A ring keeps what is older than its span until something newer takes the place; another ring need not.
+    starts_us = [
+        (before.panes[: len(before.names), first : first + count]["id"], width)
+        for width, first, count in old.levels.tolist()
+    ]
+    ages_us = [before.sensors["last_us"][: len(before.names), None] - ids * width for ids, width in starts_us]
+    if any((age_us[ids != NO_PANE] >= span_old).any() for age_us, (ids, _) in zip(ages_us, starts_us, strict=True)):
+        return
     kept = 0
     for slot, sensor in enumerate(before.names):
         if comparable(old, new, sensor) and after.sensors[slot]["on_change"] == before.sensors[slot]["on_change"]:
