@@ -15,4 +15,5 @@ TABLE = {
     "seasonal": "models.seasonal:Seasonal",
     "short_long": "models.short_long:ShortLong",
     "stuck": "models.stuck:Stuck",
+    "time_of_day": "models.time_of_day:TimeOfDay",
 }
