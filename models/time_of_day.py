@@ -6,7 +6,7 @@ short mean of what readings are off is judged by how far it has been off lately:
 have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
-reported. Where every reading of a whole day was beyond the boundary, the model starts anew.
+reported.
 
 Times are those of the site by a fixed offset from UTC. Of weeks it knows nothing: `seasonal` does, at four times the
 memory.
@@ -32,7 +32,7 @@ _US_PER_MINUTE = 60_000_000
 _BINS = 24  # of a period; one bit each in `known`
 _LEARNING = 0.3  # of a level, by each visit of its bin
 _MEMORY = 3.0  # periods, of how far the short mean is off
-_MOST = 0.02  # of that memory in one reading, however long it was awaited
+_MOST = 0.001  # of that memory in one reading: it is a thousand readings at least
 _USUAL_SIGMAS = 3.0
 _OVER = 0.5  # an excursion is over when the score is below this
 _SHARE, _MARGIN = 0.1, 1.4  # of what the boundary lacked, when it is
@@ -49,7 +49,6 @@ _STATE = np.dtype(
         ("short", np.float64),  # mean of what the last readings were off
         ("usual", np.float64),  # long mean of it
         ("variance", np.float64),  # of its distance from that
-        ("outside", np.int64),  # the bin since which every reading was beyond the boundary; 0: the last was not
         ("extra", np.float64),  # how much wider the boundary is than it was set, as a share of it, ...
         ("extra_us", np.int64),  # ... at that time
         ("peak", np.float64),  # the excursion's highest score by the boundary as set; 0: there is none
@@ -94,9 +93,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["mean"] = 0.0
         row["known"] = 0
         row["seen"] = 0
-        row["outside"] = 0
     score = 0.0
-    teaches = value
     if _is_known(row["known"], place):
         expected = _expected(row, local_us, bin_us)
         off = value - expected
@@ -128,10 +125,6 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
             row["extra_us"] = ts_us
             row["peak"] = 0.0
         score = found
-    if score <= 1.0:
-        row["outside"] = 0
-    elif row["outside"] == 0:
-        row["outside"] = index
     if index != row["bin"]:
         before = row["bin"] % _BINS
         if _is_known(row["known"], before):
@@ -143,10 +136,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["count"] = 0
         row["mean"] = 0.0
     row["count"] += 1
-    row["mean"] += (teaches - row["mean"]) / row["count"]
-    if row["outside"] > 0 and index - row["outside"] >= _BINS:
-        # Not a reading of a whole period was as it used to be: what is, is the usual now.
-        row["bin"] = 0
+    row["mean"] += (value - row["mean"]) / row["count"]
     return score
 
 

@@ -62,7 +62,7 @@ def _as_model(value: object) -> object:
 
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
-DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
+DEFAULT_MODELS = [ModelSettings(name=name) for name in ("running_range", "time_of_day", "ewma_horizons")]
 Series = Literal[
     "value",
     "mean",
@@ -107,8 +107,8 @@ class ClassSettings(Section):
     staleness: DurationUs = 3_600 * _SECOND_US
     """How long the last value of an on-change sensor holds when nothing more is heard."""
     models: list[ModelSettings] | None = None
-    """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
-    for the other kinds, in which a rare value is no anomaly."""
+    """A model's name, or a table of name and options. Default: `running_range`, `time_of_day` and
+    `ewma_horizons` for gauges; none for the other kinds, in which a rare value is no anomaly."""
     rules: list[RuleSettings] = [ANOMALY]
     waveform: WaveformOptions | None = None
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""

@@ -71,16 +71,48 @@ def cost_behind(windows: Windows, row: NDArray[np.int64]) -> Scores:
     return found
 
 
+def _judged(rows: int, windows: Windows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(rows that count, those of them outside of every window)."""
+    counts = np.ones(rows, np.bool_)
+    counts[: probation(rows)] = False
+    outside = counts.copy()
+    for first, last in windows:
+        outside[first : last + 1] = False
+    return counts, outside
+
+
+def gain(detected: NDArray[np.bool_], windows: Windows, profile: Profile) -> float:
+    """What detections in a series gain, against none at all."""
+    counts, outside = _judged(detected.size, windows)
+    found = -profile.false_alarm * float(cost_behind(windows, np.flatnonzero(detected & outside)).sum())
+    for window in windows:
+        first, last = window
+        row = first + np.flatnonzero((detected & counts)[first : last + 1])
+        if row.size:
+            found += profile.miss + profile.hit * float(worth_in(window, row).max())
+    return found
+
+
+def false_alarms(detected: NDArray[np.bool_], windows: Windows) -> int:
+    """Detections outside of every window."""
+    return int((detected & _judged(detected.size, windows)[1]).sum())
+
+
+def relative(raw: float, windows: int, profile: Profile) -> float:
+    """NAB's score of a gain: 100 for every window found at once and no false alarm.
+
+    Without any window there is nothing to relate to: the gain itself, which is at most 0.
+    """
+    return 100.0 * raw / (windows * (profile.hit + profile.miss)) if windows else raw
+
+
 def _gains(score: Scores, windows: Windows, profile: Profile) -> tuple[Scores, Scores]:
     """(thresholds, what is gained when they fall to these) of one series, against no detection at all."""
-    begin = probation(score.size)
-    outside = np.ones(score.size, np.bool_)
-    outside[:begin] = False
+    counts, outside = _judged(score.size, windows)
     thresholds, gains = [], []
     for window in windows:
         first, last = window
-        outside[first : last + 1] = False
-        row = np.arange(max(int(first), begin), last + 1)
+        row = first + np.flatnonzero(counts[first : last + 1])
         row = row[np.argsort(-score[row], kind="stable")]
         # The best detection counts, so falling thresholds add what is better than all before.
         best = np.maximum.accumulate(np.concatenate([[0.0], worth_in(window, row)]))
@@ -94,22 +126,10 @@ def _gains(score: Scores, windows: Windows, profile: Profile) -> tuple[Scores, S
     return np.concatenate(thresholds), np.concatenate(gains)
 
 
-def _relative(raw: float, windows: int, profile: Profile) -> float:
-    """raw: against no detection at all."""
-    return 100.0 * raw / (windows * (profile.hit + profile.miss)) if windows else raw
-
-
 def score_at(series: Sequence[tuple[Scores, Windows]], threshold: float, profile: Profile) -> float:
-    """The score of a corpus with this threshold. series: a score per row, and the windows, of each.
-
-    Without any window there is nothing to relate to: what the false alarms cost, at most 0.
-    """
-    raw, count = 0.0, 0
-    for score, windows in series:
-        thresholds, gains = _gains(score, windows, profile)
-        raw += float(gains[thresholds >= threshold].sum())
-        count += len(windows)
-    return _relative(raw, count, profile)
+    """The score of a corpus with this threshold. series: a score per row, and the windows, of each."""
+    raw = sum(gain(score >= threshold, windows, profile) for score, windows in series)
+    return relative(raw, sum(len(windows) for _, windows in series), profile)
 
 
 def best_threshold(series: Sequence[tuple[Scores, Windows]], profile: Profile) -> Best:
@@ -125,4 +145,4 @@ def best_threshold(series: Sequence[tuple[Scores, Windows]], profile: Profile) -
     if raw[at] <= 0.0:
         return Best(np.inf, 0.0)
     count = sum(len(windows) for _, windows in series)
-    return Best(float(thresholds[at]), _relative(float(raw[at]), count, profile))
+    return Best(float(thresholds[at]), relative(float(raw[at]), count, profile))
