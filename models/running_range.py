@@ -140,10 +140,10 @@ class RunningRange:
 
     margin: float = 0.7
     growth: float = 0.03
-    warm_up: int = 150
-    short: int = 12
-    long: int = 1_000
-    short_margin: float = 0.65
+    warm_up: int = 200
+    short: int = 20
+    long: int = 300
+    short_margin: float = 0.55
 
     state: ClassVar[np.dtype[Any]] = _STATE
     step: ClassVar[Any] = staticmethod(_COMPILED)

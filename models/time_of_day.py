@@ -6,14 +6,14 @@ short mean of what readings are off is judged by how far it has been off lately:
 have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
-reported.
+reported. Where every reading of a whole day was beyond the boundary, the model starts anew.
 
 Times are those of the site by a fixed offset from UTC. Of weeks it knows nothing: `seasonal` does, at four times the
 memory.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960; a short mean of the errors as in S. Ahmad, A. Lavin, S. Purdy, Z. Agha, "Unsupervised real-time anomaly
-detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 30 ns a reading, 288 bytes a sensor.
+detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 30 ns a reading, 312 bytes a sensor.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from models.compiled import bank, kernel
 from models.options import at_least_2, positive
+from models.resolution import see_move
 
 _US_PER_S = 1e6
 _US_PER_MINUTE = 60_000_000
@@ -34,6 +35,7 @@ _LEARNING = 0.3  # of a level, by each visit of its bin
 _MEMORY = 3.0  # periods, of how far the short mean is off
 _MOST = 0.001  # of that memory in one reading: it is a thousand readings at least
 _USUAL_SIGMAS = 3.0
+_FARTHEST = 2.0  # one reading moves the short mean so many boundaries away at most
 _OVER = 0.5  # an excursion is over when the score is below this
 _SHARE, _MARGIN = 0.1, 1.4  # of what the boundary lacked, when it is
 _FORGIVEN = 30.0  # periods
@@ -49,6 +51,9 @@ _STATE = np.dtype(
         ("short", np.float64),  # mean of what the last readings were off
         ("usual", np.float64),  # long mean of it
         ("variance", np.float64),  # of its distance from that
+        ("outside", np.int64),  # the bin since which every reading was beyond the boundary; 0: the last was not
+        ("last", np.float64),
+        ("resolution", np.float64),
         ("extra", np.float64),  # how much wider the boundary is than it was set, as a share of it, ...
         ("extra_us", np.int64),  # ... at that time
         ("peak", np.float64),  # the excursion's highest score by the boundary as set; 0: there is none
@@ -75,6 +80,13 @@ def _expected(row: Any, local_us: int, bin_us: int) -> float:
 
 
 @kernel
+def _sigma(variance: float, resolution: float, alpha: float) -> float:
+    """A quantised sensor's smallest step is the least that can mean anything; a mean resolves finer."""
+    sigma: float = max(np.sqrt(variance), resolution * np.sqrt(alpha / (2.0 - alpha)))
+    return sigma
+
+
+@kernel
 def _width(row: Any, ts_us: int, bin_us: int) -> float:
     """How much wider the boundary is than it was set."""
     left = 1.0 - (ts_us - row["extra_us"]) / (_FORGIVEN * _BINS * bin_us)
@@ -92,8 +104,10 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["count"] = 0
         row["mean"] = 0.0
         row["known"] = 0
+        row["outside"] = 0
         row["seen"] = 0
-    score = 0.0
+        row["last"] = value
+    score, read = 0.0, value
     if _is_known(row["known"], place):
         expected = _expected(row, local_us, bin_us)
         off = value - expected
@@ -104,18 +118,23 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
             row["usual"] = off
             row["variance"] = 0.0
             row["at_us"] = ts_us
-        row["short"] += max(alpha, 1.0 / row["seen"]) * (off - row["short"])
-        distance = row["short"] - row["usual"]
-        sigma = np.sqrt(row["variance"])
+        weight = max(alpha, 1.0 / row["seen"])
+        distance = row["short"] + weight * (off - row["short"]) - row["usual"]
+        sigma = _sigma(row["variance"], row["resolution"], alpha)
+        usual = distance
         if row["seen"] > warm_up and sigma > 0.0:
-            score = abs(distance) / (boundary_sigmas * sigma)
-            distance = min(max(distance, -_USUAL_SIGMAS * sigma), _USUAL_SIGMAS * sigma)
-        gain = max(
-            min((ts_us - row["at_us"]) / (_MEMORY * _BINS * bin_us), _MOST), 1.0 / row["seen"]
-        )
+            boundary = boundary_sigmas * sigma
+            score = abs(distance) / boundary
+            # A sentinel must neither stay in the mean for longer than any other spike would, nor become the usual.
+            if score > _FARTHEST:
+                distance = min(max(distance, -_FARTHEST * boundary), _FARTHEST * boundary)
+                value = expected + row["short"] + (row["usual"] + distance - row["short"]) / weight
+            usual = min(max(distance, -_USUAL_SIGMAS * sigma), _USUAL_SIGMAS * sigma)
+        row["short"] = row["usual"] + distance
+        gain = max(min((ts_us - row["at_us"]) / (_MEMORY * _BINS * bin_us), _MOST), 1.0 / row["seen"])
         row["at_us"] = ts_us
-        row["usual"] += gain * distance
-        row["variance"] = (1.0 - gain) * (row["variance"] + gain * distance * distance)
+        row["usual"] += gain * usual
+        row["variance"] = (1.0 - gain) * (row["variance"] + gain * usual * usual)
         found = min(score, 1e9) / width
         if found > 1.0:
             row["peak"] = max(row["peak"], score)
@@ -125,6 +144,12 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
             row["extra_us"] = ts_us
             row["peak"] = 0.0
         score = found
+    if score <= 1.0:
+        row["outside"] = 0
+    elif row["outside"] == 0:
+        row["outside"] = index
+    see_move(row, abs(read - row["last"]))
+    row["last"] = read
     if index != row["bin"]:
         before = row["bin"] % _BINS
         if _is_known(row["known"], before):
@@ -137,12 +162,15 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["mean"] = 0.0
     row["count"] += 1
     row["mean"] += (value - row["mean"]) / row["count"]
+    if row["outside"] > 0 and index - row["outside"] >= _BINS:
+        # Not a reading of a whole period was as it used to be: what is, is the usual now.
+        row["bin"] = 0
     return score
 
 
 def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
     bin_us, local_us, alpha = int(params[0]), ts_us + int(params[1]), params[3]
-    sigma = np.sqrt(row["variance"])
+    sigma = _sigma(row["variance"], row["resolution"], alpha)
     if row["bin"] == 0 or row["seen"] < params[4] or sigma == 0.0:
         return np.nan, np.nan
     if not _is_known(row["known"], local_us // bin_us % _BINS):
@@ -178,8 +206,8 @@ class TimeOfDay:
     True
     """
 
-    boundary_sigmas: float = 5.25
-    short: int = 30
+    boundary_sigmas: float = 5.75
+    short: int = 20
     warm_up: int = 150
     utc_offset_minutes: int = 0
     period_s: float = 86_400.0

@@ -35,10 +35,11 @@ FINDS = {
     "level_shift": {"level shift", "small shift", "drift", "noise burst"},
     "rate_of_change": {"spike", "level shift", "noise burst"},
     "robust_band": {"spike", "level shift", "noise burst"},
-    "running_range": {"spike", "level shift", "noise burst"},
+    "running_range": {"spike", "level shift", "small shift", "noise burst"},
     "seasonal": {"spike", "level shift", "noise burst"},
     "short_long": {"spike", "level shift", "small shift", "drift", "noise burst"},
     "stuck": {"stuck"},
+    "time_of_day": {"spike", "level shift", "small shift", "drift", "noise burst"},
 }
 
 
