@@ -8,9 +8,9 @@ reading is seen, while a slow drift of the level is none.
 What is a little outside is no alarm, yet more than nothing: records are rare, so they score between 0.85 and 1.0 within
 the margin. The margin is wider while few readings are known, as records are common then.
 
-Source: records of a sequence after K. N. Chandler, "The Distribution and Frequency of Record Values", J. R. Stat. Soc. B
-14, 1952; a short mean against a long one after S. W. Roberts, "Control Chart Tests Based on Geometric Moving Averages",
-Technometrics 1, 1959. Cost: some 10 ns a reading, 56 bytes a sensor.
+Source: K. N. Chandler, "The Distribution and Frequency of Record Values", J. R. Stat. Soc. B 14, 1952; a short mean
+against a long one after S. W. Roberts, "Control Chart Tests Based on Geometric Moving Averages", Technometrics 1, 1959.
+Cost: some 10 ns a reading, 56 bytes a sensor.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ short mean of what readings are off is judged by how far it has been off lately:
 have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
-reported. Where every reading of a whole day was beyond the boundary, the model starts anew.
+reported. Where every reading of three days was beyond the boundary, the model starts anew.
 
 Times are those of the site by a fixed offset from UTC. Of weeks it knows nothing: `seasonal` does, at four times the
 memory.
@@ -39,6 +39,7 @@ _FARTHEST = 2.0  # one reading moves the short mean so many boundaries away at m
 _OVER = 0.5  # an excursion is over when the score is below this
 _SHARE, _MARGIN = 0.1, 1.4  # of what the boundary lacked, when it is
 _FORGIVEN = 30.0  # periods
+_LOST = 3  # periods: a weekend is no reason to forget the rhythm
 
 _STATE = np.dtype(
     [
@@ -90,7 +91,8 @@ def _sigma(variance: float, resolution: float, alpha: float) -> float:
 def _width(row: Any, ts_us: int, bin_us: int) -> float:
     """How much wider the boundary is than it was set."""
     left = 1.0 - (ts_us - row["extra_us"]) / (_FORGIVEN * _BINS * bin_us)
-    return 1.0 + row["extra"] * min(max(left, 0.0), 1.0)
+    width: float = 1.0 + row["extra"] * min(max(left, 0.0), 1.0)
+    return width
 
 
 def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
@@ -162,8 +164,8 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["mean"] = 0.0
     row["count"] += 1
     row["mean"] += (value - row["mean"]) / row["count"]
-    if row["outside"] > 0 and index - row["outside"] >= _BINS:
-        # Not a reading of a whole period was as it used to be: what is, is the usual now.
+    if row["outside"] > 0 and index - row["outside"] >= _LOST * _BINS:
+        # For periods not a reading was as it used to be: what is, is the usual now.
         row["bin"] = 0
     return score
 

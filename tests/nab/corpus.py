@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 from numpy.typing import NDArray
 
 from tests.nab.scoring import Windows
@@ -71,10 +72,9 @@ def load(folder: Path) -> list[Labelled]:
 
 
 def _series(path: Path, name: str, labelled: list[list[str]]) -> Labelled:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    at_us = np.array([_time_us(row[0]) for row in rows], np.int64)
-    value = np.array([float(row[1]) for row in rows])
+    table = pa.csv.read_csv(path)
+    at_us = table["timestamp"].cast(pa.timestamp("us")).to_numpy().astype(np.int64)
+    value = table["value"].cast(pa.float64()).to_numpy()
     windows = np.empty((len(labelled), 2), np.int64)
     for at, (start, end) in enumerate(labelled):
         inside = np.flatnonzero((at_us >= _time_us(start)) & (at_us <= _time_us(end)))

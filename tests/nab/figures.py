@@ -39,43 +39,45 @@ class Corpus:
         return np.array([relative(raw, windows, profile) for raw in self.gains[profile][:, chosen].sum(axis=1)])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
     """What came of a group of series at the boundary of 1.0."""
 
     group: str
-    series: int
-    windows: int
-    found: int
-    false_alarms: int
-    score: float
+    series: int = 0
+    windows: int = 0
+    found: int = 0
+    false_alarms: int = 0
+    gain: float = 0.0
+
+    def add(self, one: Labelled, rows: NDArray[np.bool_], gained: float) -> None:
+        """A series, its detections, and what they gained."""
+        self.series += 1
+        self.windows += len(one.windows)
+        self.found += sum(bool(rows[first : last + 1].any()) for first, last in one.windows)
+        self.false_alarms += false_alarms(rows, one.windows)
+        self.gain += gained
+
+    @property
+    def score(self) -> float:
+        """NAB's, of the standard profile."""
+        return relative(self.gain, self.windows, STANDARD)
 
 
 def measured(series: Sequence[Labelled], say: Say = lambda line: None) -> tuple[Corpus, list[Line]]:
     """Let the product judge all series: what is gained, and a line per group."""
     plan = default_plan()
-    found = []
-    for at, one in enumerate(series, 1):
-        found.append(judged(one, plan)[0])
-        say(f"{at}/{len(series)} {one.name}")
-    gains = {
-        profile: np.array(
-            [
-                [gain(detections(score, one.at_us, boundary), one.windows, profile) for one, score in zip(series, found, strict=True)]
-                for boundary in BOUNDARIES
-            ]
-        )
-        for profile in PROFILES.values()
-    }
-    lines = []
-    for group in sorted({one.group for one in series}):
-        own = [(one, detections(score, one.at_us)) for one, score in zip(series, found, strict=True) if one.group == group]
-        windows = sum(len(one.windows) for one, _ in own)
-        raw = sum(gain(rows, one.windows, STANDARD) for one, rows in own)
-        hits = sum(bool(rows[first : last + 1].any()) for one, rows in own for first, last in one.windows)
-        wrong = sum(false_alarms(rows, one.windows) for one, rows in own)
-        lines.append(Line(group, len(own), windows, hits, wrong, relative(raw, windows, STANDARD)))
-    return Corpus(list(series), gains, np.array([len(one.windows) for one in series])), lines
+    gains = {profile: np.empty((BOUNDARIES.size, len(series))) for profile in PROFILES.values()}
+    lines: dict[str, Line] = {}
+    for at, one in enumerate(series):
+        say(f"{at + 1}/{len(series)} {one.name}")
+        score, _ = judged(one, plan)
+        for which, boundary in enumerate(BOUNDARIES):
+            rows = detections(score, one.at_us, boundary)
+            for profile, gained in gains.items():
+                gained[which, at] = gain(rows, one.windows, profile)
+        lines.setdefault(one.group, Line(one.group)).add(one, detections(score, one.at_us), gains[STANDARD][_ONE, at])
+    return Corpus(list(series), gains, np.array([len(one.windows) for one in series])), list(lines.values())
 
 
 def held_out(corpus_: Corpus) -> float:

@@ -50,4 +50,6 @@ def _record(offset: int, one: Labelled, rows: slice) -> LogRecord:
         text=None,
     )
     arrival_us = int(one.at_us[: rows.stop].max())
-    return LogRecord(offset, headers_of(Envelope(Kind.READINGS, ARROW, "nab", offset, arrival_us, 1)), encode_readings(readings))
+    return LogRecord(
+        offset, headers_of(Envelope(Kind.READINGS, ARROW, "nab", offset, arrival_us, 1)), encode_readings(readings)
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.compiled import kernel
 
-REST = 100
+REST = 50
 """Readings after an alert in which there is no other one, ..."""
 WORSE = 5.0
 """... unless it is for something so many times as bad."""
