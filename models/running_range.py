@@ -42,8 +42,9 @@ _STATE = np.dtype(
 
 
 @kernel
-def _room(low: float, high: float, margin: float, seen: int) -> float:
-    return margin * (high - low) * (1.0 + _FEW / seen)
+def _wider(seen: int) -> float:
+    """How much wider the margins are, as records are common while few readings are known."""
+    return 1.0 + _FEW / seen
 
 
 @kernel
@@ -73,10 +74,11 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["long"] = value
         row["seen"] = 1
         return 0.0
-    seen = row["seen"]
-    warm = seen >= warm_up
+    seen = row["seen"] + 0
+    first = 1.0 / (seen + 1.0)
     # Without a width there is no measure of what is far.
-    room = _room(row["low"], row["high"], margin, seen) if warm else 0.0
+    wider = _wider(seen) if seen >= warm_up else 0.0
+    room = margin * wider * (row["high"] - row["low"])
     beyond = max(value - row["high"], row["low"] - value)
     score = _score(beyond, room)
     if value > row["high"]:
@@ -87,16 +89,16 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
     bounded = value
     if room > 0.0:
         bounded = min(max(value, row["low"] - _FARTHEST * room), row["high"] + _FARTHEST * room)
-    row["short"] += max(alpha, 1.0 / (seen + 1.0)) * (bounded - row["short"])
+    row["short"] += max(alpha, first) * (bounded - row["short"])
     distance = row["short"] - row["long"]
-    room = _room(row["lowest"], row["highest"], short_margin, seen) if warm else 0.0
+    room = short_margin * wider * (row["highest"] - row["lowest"])
     beyond = max(distance - row["highest"], row["lowest"] - distance)
     score = max(score, _score(beyond, room))
     if distance > row["highest"]:
         row["highest"] += _reach(beyond, room, growth)
     elif distance < row["lowest"]:
         row["lowest"] -= _reach(beyond, room, growth)
-    row["long"] += max(beta, 1.0 / (seen + 1.0)) * (bounded - row["long"])
+    row["long"] += max(beta, first) * (bounded - row["long"])
     row["seen"] += 1
     return min(score, 1e9)
 
@@ -104,15 +106,15 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
 def _band(row: Any, params: NDArray[np.float64]) -> tuple[float, float]:
     if row["seen"] < params[2] or row["high"] <= row["low"]:
         return np.nan, np.nan
-    room = _room(row["low"], row["high"], params[0], row["seen"])
+    wider = _wider(row["seen"])
+    room = params[0] * wider * (row["high"] - row["low"])
     low, high = row["low"] - room, row["high"] + room
-    room = _room(row["lowest"], row["highest"], params[5], row["seen"])
+    room = params[5] * wider * (row["highest"] - row["lowest"])
     if room > 0.0:
         # The readings that bring the short mean to its boundary.
         gain = max(params[3], 1.0 / (row["seen"] + 1.0))
-        centre = row["short"] + (row["long"] - row["short"]) / gain
-        low = max(low, centre + (row["lowest"] - room) / gain)
-        high = min(high, centre + (row["highest"] + room) / gain)
+        low = max(low, row["short"] + (row["long"] + row["lowest"] - room - row["short"]) / gain)
+        high = min(high, row["short"] + (row["long"] + row["highest"] + room - row["short"]) / gain)
     return low, high
 
 

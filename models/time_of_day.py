@@ -69,11 +69,14 @@ def _is_known(known: int, place: int) -> bool:
 
 
 @kernel
-def _expected(row: Any, local_us: int, bin_us: int) -> float:
-    """The level at a time whose bin is known."""
-    place = local_us // bin_us % _BINS
-    aside = (local_us % bin_us) / bin_us - 0.5
-    other = (place + 1) % _BINS if aside > 0.0 else (place - 1) % _BINS
+def _expected(row: Any, place: int, through: float) -> float:
+    """The level in a known bin of which a part has gone by, 0 to 1."""
+    aside = through - 0.5
+    other = place + 1 if aside > 0.0 else place - 1
+    if other == _BINS:
+        other = 0
+    elif other < 0:
+        other = _BINS - 1
     level: float = row["level"][place] + 0.0
     if _is_known(row["known"], other):
         level += abs(aside) * (row["level"][other] - level)
@@ -90,6 +93,8 @@ def _sigma(variance: float, resolution: float, alpha: float) -> float:
 @kernel
 def _width(row: Any, ts_us: int, bin_us: int) -> float:
     """How much wider the boundary is than it was set."""
+    if row["extra"] == 0.0:
+        return 1.0
     left = 1.0 - (ts_us - row["extra_us"]) / (_FORGIVEN * _BINS * bin_us)
     width: float = 1.0 + row["extra"] * min(max(left, 0.0), 1.0)
     return width
@@ -111,7 +116,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["last"] = value
     score, read = 0.0, value
     if _is_known(row["known"], place):
-        expected = _expected(row, local_us, bin_us)
+        expected = _expected(row, place, (local_us - index * bin_us) / bin_us)
         off = value - expected
         width = _width(row, ts_us, bin_us)
         row["seen"] += 1
@@ -175,12 +180,15 @@ def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, flo
     sigma = _sigma(row["variance"], row["resolution"], alpha)
     if row["bin"] == 0 or row["seen"] < params[4] or sigma == 0.0:
         return np.nan, np.nan
-    if not _is_known(row["known"], local_us // bin_us % _BINS):
+    index = local_us // bin_us
+    place = index % _BINS
+    if not _is_known(row["known"], place):
         return np.nan, np.nan
     # The readings that bring the short mean to the boundary.
     gain = max(alpha, 1.0 / (row["seen"] + 1.0))
     room = params[2] * sigma * _width(row, ts_us, bin_us) / gain
-    centre = _expected(row, local_us, bin_us) + row["short"] + (row["usual"] - row["short"]) / gain
+    expected = _expected(row, place, (local_us - index * bin_us) / bin_us)
+    centre = expected + row["short"] + (row["usual"] - row["short"]) / gain
     return centre - room, centre + room
 
 
