@@ -25,7 +25,7 @@ from models.compiled import bank, kernel
 from models.options import at_least_2, positive
 
 _RECORD = 0.85
-_FEW = 300.0  # readings
+_FEW = 150.0  # readings
 _FARTHEST = 2.0  # one reading is so many margins beyond the range at most, for the short mean
 
 _STATE = np.dtype(
@@ -125,7 +125,8 @@ _COMPILED, _BAND, _RUN = bank(_step, _band)
 class RunningRange:
     """Options of the running range.
 
-    margin: how far beyond the range scores 1.0, as a share of its width, > 0; more for the first thousand readings.
+    margin: how far beyond the range scores 1.0, as a share of its width, > 0; twice as much after 150
+        readings, half as much again after 300.
     growth: share of the excess by which a reading beyond the range widens it (by the margin at most),
         0 < growth <= 1.
     warm_up: readings before anything is scored.
@@ -136,16 +137,16 @@ class RunningRange:
     >>> model = RunningRange(margin=0.5, warm_up=50)
     >>> row = np.zeros(1, model.state)[0]
     >>> usual = [model.step(row, 0, 20.0 + i % 3, model.params) for i in range(300)]
-    >>> max(usual), model.step(row, 0, 24.0, model.params)
+    >>> max(usual), model.step(row, 0, 23.5, model.params)
     (0.0, 1.0)
     """
 
-    margin: float = 0.7
+    margin: float = 0.75
     growth: float = 0.03
-    warm_up: int = 200
-    short: int = 20
-    long: int = 300
-    short_margin: float = 0.55
+    warm_up: int = 150
+    short: int = 15
+    long: int = 500
+    short_margin: float = 0.65
 
     state: ClassVar[np.dtype[Any]] = _STATE
     step: ClassVar[Any] = staticmethod(_COMPILED)

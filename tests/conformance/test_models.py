@@ -164,7 +164,7 @@ def test_the_boundary_of_ewma_z_is_so_many_standard_deviations() -> None:
 
 def test_the_boundary_of_running_range_is_its_margin_beyond_what_was_seen() -> None:
     """Which is wider while few readings are known."""
-    margin = 0.6 * (1.0 + 300.0 / 1_000.0)
+    margin = 0.6 * (1.0 + 150.0 / 1_000.0)
     *before, found = scores(usual_model("running_range", margin=0.6), [*[15.0, 25.0] * 500, 25.0 + 10.0 * margin])
 
     assert max(before) < 1.0
