@@ -1,7 +1,8 @@
 """Time of day: whether the last readings together are unlikely for this hour, though none of them may be on its own.
 
 A day is divided into 24 bins. Once the time has left a bin, its mean moves the bin's level by a part of what that was
-off, so readings are held against former days only; between the middles of two bins the expectation is interpolated. A
+off, so readings are held against former days only; what lies between the levels of the bin and of the one that is nearer in
+time is as expected, be it a slow rhythm or a shift that begins within half an hour of when it usually does. A
 short mean of what readings are off is judged by how far it has been off lately: days and hours that are hard to foresee
 have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
 
@@ -69,18 +70,18 @@ def _is_known(known: int, place: int) -> bool:
 
 
 @kernel
-def _expected(row: Any, place: int, through: float) -> float:
-    """The level in a known bin of which a part has gone by, 0 to 1."""
-    aside = through - 0.5
-    other = place + 1 if aside > 0.0 else place - 1
+def _expected(row: Any, place: int, through: float) -> tuple[float, float]:
+    """Between what levels a reading is expected in a known bin of which a part has gone by, 0 to 1."""
+    other = place + 1 if through > 0.5 else place - 1
     if other == _BINS:
         other = 0
     elif other < 0:
         other = _BINS - 1
     level: float = row["level"][place] + 0.0
-    if _is_known(row["known"], other):
-        level += abs(aside) * (row["level"][other] - level)
-    return level
+    if not _is_known(row["known"], other):
+        return level, level
+    beside: float = row["level"][other] + 0.0
+    return min(level, beside), max(level, beside)
 
 
 @kernel
@@ -116,7 +117,8 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["last"] = value
     score, read = 0.0, value
     if _is_known(row["known"], place):
-        expected = _expected(row, place, (local_us - index * bin_us) / bin_us)
+        low, high = _expected(row, place, (local_us - index * bin_us) / bin_us)
+        expected = min(max(value, low), high)
         off = value - expected
         width = _width(row, ts_us, bin_us)
         row["seen"] += 1
@@ -186,10 +188,11 @@ def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, flo
         return np.nan, np.nan
     # The readings that bring the short mean to the boundary.
     gain = max(alpha, 1.0 / (row["seen"] + 1.0))
-    room = params[2] * sigma * _width(row, ts_us, bin_us) / gain
-    expected = _expected(row, place, (local_us - index * bin_us) / bin_us)
-    centre = expected + row["short"] + (row["usual"] - row["short"]) / gain
-    return centre - room, centre + room
+    room = params[2] * sigma * _width(row, ts_us, bin_us)
+    low, high = _expected(row, place, (local_us - index * bin_us) / bin_us)
+    least = row["short"] + (row["usual"] - room - row["short"]) / gain
+    most = row["short"] + (row["usual"] + room - row["short"]) / gain
+    return (low if least < 0.0 else high) + least, (high if most > 0.0 else low) + most
 
 
 _COMPILED, _BAND, _RUN = bank(_step, _band)

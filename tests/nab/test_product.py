@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,26 @@ def test_times_that_come_twice_have_no_score() -> None:
 @pytest.mark.parametrize("value", [np.full(2_000, np.nan), np.full(2_000, 7.25), np.array([3.0])])
 def test_what_is_constant_or_no_number_or_one_reading_is_never_odd(value: np.ndarray) -> None:
     assert not judged(series(value))[0].any()
+
+
+QUIET = {
+    "alternating": np.tile([1.0, -1.0], 1_500),
+    "a huge offset": 1e9 + np.random.default_rng(1).normal(0.0, 1e-3, 3_000),
+    "denormal": np.random.default_rng(1).integers(0, 9, 3_000) * 5e-324,
+    "normal": noise(),
+}
+
+
+@pytest.mark.parametrize("value", QUIET.values(), ids=QUIET.keys())
+@pytest.mark.parametrize("gaps", [[300.0], [0.1, 3_600.0]], ids=["every five minutes", "10 Hz, then one an hour"])
+def test_where_nothing_happens_nothing_is_odd(value: np.ndarray, gaps: list[float]) -> None:
+    gap_us = np.repeat(np.array(gaps) * 1e6, value.size // len(gaps)).astype(np.int64)
+    one = replace(series(value), at_us=START_US + np.cumsum(gap_us))
+
+    score, _ = judged(one)
+
+    assert np.isfinite(score).all()
+    assert score.max() < 1.0
 
 
 def test_what_stays_outside_is_one_alert() -> None:
