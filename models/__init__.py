@@ -15,6 +15,7 @@ TABLE = {
     "seasonal": "models.seasonal:Seasonal",
     "short_long": "models.short_long:ShortLong",
     "stuck": "models.stuck:Stuck",
+    "time_of_day": "models.time_of_day:TimeOfDay",
 }
 
 RIVER = "river:"

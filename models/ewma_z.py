@@ -72,7 +72,8 @@ class EwmaZ:
     """Options of the EWMA z-score.
 
     alpha: weight of the newest reading, 0 < alpha < 1; memory is about 2 / alpha readings.
-    boundary_sigmas: the deviation that scores 1.0, in standard deviations.
+    boundary_sigmas: the deviation that scores 1.0, in standard deviations. Six are rare for normal noise, eleven for
+        exponential tails as well.
     warm_up: readings before anything is scored.
 
     >>> model = EwmaZ(warm_up=50)
@@ -83,7 +84,7 @@ class EwmaZ:
     """
 
     alpha: float = 0.02
-    boundary_sigmas: float = 6.0
+    boundary_sigmas: float = 10.5
     warm_up: int = 100
 
     state: ClassVar[np.dtype[Any]] = _STATE

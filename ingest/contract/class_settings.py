@@ -77,7 +77,7 @@ def _as_model(value: object) -> object:
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
 SILENT = RuleSettings(name="silent", signal="silence", above=1.0)
-DEFAULT_MODELS = [ModelSettings(name="ewma_z"), ModelSettings(name="running_range")]
+DEFAULT_MODELS = [ModelSettings(name=name) for name in ("running_range", "time_of_day", "ewma_horizons")]
 Series = Literal[
     "value",
     "mean",
@@ -133,8 +133,8 @@ class ClassSettings(Section):
     """What the source promises: each sensor sends at least so often, changed or not; two missed are silence. Default:
     nothing; the silence of an on-change sensor says nothing then, and that of a periodic one what it has learned."""
     models: list[ModelSettings] | None = None
-    """A model's name, or a table of name and options. Default: `ewma_z` and `running_range` for gauges; none
-    for the other kinds, in which a rare value is no anomaly."""
+    """A model's name, or a table of name and options. Default: `running_range`, `time_of_day` and
+    `ewma_horizons` for gauges; none for the other kinds, in which a rare value is no anomaly."""
     rules: list[RuleSettings] = [ANOMALY, SILENT]
     waveform: WaveformOptions | None = None
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""

@@ -32,7 +32,8 @@ MAX_BYTES = 64 * 2**20
 DAY_US = 86_400_000_000
 _LEVEL = 9
 _LARGEST = 2**62
-# In format 1, silence was no signal.
+# In format 1, silence was no signal, and gauges had two models.
+_MODELS_1 = [{"name": "ewma_z"}, {"name": "running_range"}]
 _RULES_1 = [{"name": "anomaly", "above": 1.0, "hysteresis": 0.2}]
 # What pydantic calls a word that this program does not know: a key, or one of a closed set.
 _NEWER = frozenset({"extra_forbidden", "literal_error", "enum"})
@@ -171,6 +172,8 @@ def _read_as_format_1(content: dict[str, Any]) -> None:
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
             row.setdefault("rules", _RULES_1)
+            if row.get("kind", "gauge") == "gauge":
+                row.setdefault("models", _MODELS_1)
 
 
 def _integer(digits: str) -> int:

@@ -14,11 +14,12 @@ from tests.unit.stream.logs import MODELS, S_US, START_US, as_row, eager
 
 NAMES = sorted(models.TABLE)
 
-_USUAL: dict[str, dict[str, Any]] = {"seasonal": {"period_s": 48.0}}
+_USUAL: dict[str, dict[str, Any]] = {"seasonal": {"period_s": 48.0}, "time_of_day": {"period_s": 48.0}}
 _EAGER: dict[str, dict[str, Any]] = {
     "ewma_horizons": {"warm_up": 3, "alphas": (0.5, 0.4, 0.3)},
     "level_shift": {"warm_up": 3, "threshold": 2.0},
     "seasonal": {"period_s": 8.0, "days": 2},
+    "time_of_day": {"period_s": 8.0, "warm_up": 3, "short": 2, "boundary_sigmas": 1.0},
 }
 
 

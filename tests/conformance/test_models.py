@@ -108,7 +108,9 @@ BOUNDARY_OPTION = {
     "seasonal": "boundary_sigmas",
     "short_long": "boundary_sigmas",
     "stuck": "times",
+    "time_of_day": "boundary_sigmas",
 }
+_FAR = {"stuck": 20.0, "running_range": 60.0, "time_of_day": 60.0}
 
 
 @each_model
@@ -121,7 +123,7 @@ def test_an_option_moves_the_boundary(name: str, times: float) -> None:
     other = usual_model(name, **{option: times * getattr(model, option)})
     row = np.zeros(1, model.state)
     scores(model, [*noise(1_000), *[20.0] * 5], row[0])
-    other_row, value = row.copy(), 20.0 if name == "stuck" else 26.0
+    other_row, value = row.copy(), _FAR.get(name, 26.0)
 
     (found,) = scores(model, [value], row[0], first=1_005)
     (moved,) = scores(other, [value], other_row[0], first=1_005)
@@ -161,7 +163,9 @@ def test_the_boundary_of_ewma_z_is_so_many_standard_deviations() -> None:
 
 
 def test_the_boundary_of_running_range_is_its_margin_beyond_what_was_seen() -> None:
-    *before, found = scores(usual_model("running_range", margin=0.6), [*[15.0, 25.0] * 500, 31.0])
+    """Which is wider while few readings are known."""
+    margin = 0.6 * (1.0 + 150.0 / 1_000.0)
+    *before, found = scores(usual_model("running_range", margin=0.6), [*[15.0, 25.0] * 500, 25.0 + 10.0 * margin])
 
     assert max(before) < 1.0
     assert found == pytest.approx(1.0)

@@ -99,3 +99,20 @@ def test_a_level_shift_is_found_when_rivers_page_hinkley_finds_it(shift: float) 
 
     assert peer_found > 1_000
     assert abs(found - peer_found) <= 5
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_running_range_learns_what_river_learns_while_it_warms_up() -> None:
+    from river import stats
+
+    model = MODELS.create("running_range", {"short": 5, "long": 10**9, "warm_up": 10**6})
+    row, series = as_row(model.state), noise(2_000)
+    low, high, short, long = stats.Min(), stats.Max(), stats.EWMean(1.0 / 3.0), stats.Mean()
+    for value in series.tolist():
+        for one in (low, high, short, long):
+            one.update(value)
+    scores(model, series, row)
+
+    assert (row["low"], row["high"]) == (low.get(), high.get())
+    assert row["short"] == pytest.approx(short.get(), rel=1e-9)
+    assert row["long"] == pytest.approx(long.get(), rel=1e-9)

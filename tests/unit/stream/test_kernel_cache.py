@@ -64,13 +64,13 @@ def test_a_second_process_finds_the_kernels(plant: Path) -> None:
 
 
 MODEL_AND_FOLD = """
-from models.ewma_z import EwmaZ
+from models.running_range import RunningRange
 from stream.fold.rows import fold_rows
 from ingest.contract.class_settings import EVERYTHING_ELSE
 from tests.unit.stream.logs import plan_of
 from stream.worker import warm_up
 warm_up(plan_of(EVERYTHING_ELSE), 1)
-for one in (EwmaZ.run.stats, fold_rows.stats):
+for one in (RunningRange.run.stats, fold_rows.stats):
     print(sum(one.cache_hits.values()), sum(one.cache_misses.values()), end=" ")
 """
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.class_settings import EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
+from ingest.contract.class_settings import DEFAULT_MODELS, EVERYTHING_ELSE, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.panes import MAX_PANES, Level, level_of, pane_levels
 from stream.fold.plan import AS_ITS_SOURCE, Plan
@@ -164,7 +164,7 @@ def test_each_class_has_its_own_models_and_options() -> None:
 
     scores = fold_log(plan, [Batch(START_US + MINUTE_US, (*usual, *spike))]).fold.state.sensors["score"][:4]
 
-    assert [used.name for used in plan.models] == ["ewma_z", "running_range"]
+    assert [used.name for used in plan.models] == ["ewma_z", *(one.name for one in DEFAULT_MODELS)]
     assert scores[0] > 1.0
     assert not scores[1:].any()  # no model, no model, and one that is still warming up
 

@@ -1,0 +1,55 @@
+"""What the product says to a series: the worker's own fold, with the settings of a plant that set nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.registries import model_registry
+from ingest.contract.class_settings import EVERYTHING_ELSE
+from ingest.contract.readings import Flag, Quality, Readings, Words
+from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
+from stream.fold.definitions import Definitions
+from stream.fold.partition import LogRecord, PartitionFold
+from stream.fold.plan import Plan, make_plan
+from stream.fold.scored import Scored
+from tests.nab.corpus import Labelled
+
+ROWS = 500
+"""Of a record; the result does not depend on it."""
+FUTURE_US = 300_000_000
+
+
+def default_plan() -> Plan:
+    """What settings without a word on classes mean."""
+    return make_plan(Definitions([EVERYTHING_ELSE], 1_000, FUTURE_US), model_registry())
+
+
+def judged(one: Labelled, plan: Plan | None = None) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+    """(score, number of the model that set it) of each row, as of the moment when it came.
+
+    A sensor that was never heard of before. Rows that the gate keeps from models (the corpus has times that come twice)
+    have a score of 0.0 and no model, which is -1.
+    """
+    found: list[Scored] = []
+    fold = PartitionFold(plan or default_plan(), 1, watch=found.append)
+    for offset, begin in enumerate(range(0, one.value.size, ROWS)):
+        rows = slice(begin, min(begin + ROWS, one.value.size))
+        fold.fold(_record(offset, one, rows))
+    return np.concatenate([each.score for each in found]), np.concatenate([each.model for each in found])
+
+
+def _record(offset: int, one: Labelled, rows: slice) -> LogRecord:
+    count = rows.stop - rows.start
+    readings = Readings(
+        sensor=Words(np.zeros(count, np.int32), ["nab/series/value"]),
+        ts_us=one.at_us[rows],
+        value=one.value[rows],
+        quality=np.full(count, Quality.GOOD, np.uint8),
+        flags=np.full(count, Flag(0), np.uint8),
+        text=None,
+    )
+    arrival_us = int(one.at_us[: rows.stop].max())
+    return LogRecord(
+        offset, headers_of(Envelope(Kind.READINGS, ARROW, "nab", offset, arrival_us, 1)), encode_readings(readings)
+    )
