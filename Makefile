@@ -14,7 +14,7 @@ PYTEST = $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types arrows unit peers bench kills kafka lock clean
+.PHONY: help run test lint types arrows unit peers bench kills nab scorecard kafka lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,12 @@ bench: $(INSTALLED) ## measure throughput and latency
 
 kills: $(INSTALLED) ## kill workers at random, fifty times, and compare with a run in which nothing happened
 	@MILLSTREAM_KILLS=50 $(PYTHON) -m pytest tests/faults/test_worker_killed.py -k random $(ARGS)
+
+nab: $(INSTALLED) ## the default models on the Numenta Anomaly Benchmark (ARGS="--data PATH")
+	@$(PYTHON) -m tests.nab $(ARGS)
+
+scorecard: $(INSTALLED) ## a quiet simulated day, and one with faults: what is found, how soon, and false alerts
+	@$(PYTHON) -m tests.scorecard $(ARGS)
 
 kafka: $(INSTALLED) ## run Apache Kafka on 127.0.0.1:9092 until Ctrl-C
 	@$(PYTHON) -m tests.servers.kafka --port $(KAFKA_PORT) $(ARGS)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import decoders, fold, fold_json, fold_state, gateway_load, gateway_outage, worker
+from tests.bench import decoders, fold, fold_json, fold_state, gateway_load, gateway_outage, models, worker
 from tests.bench.daemon import REPOSITORY
 from tests.bench.measure import Figure, print_table, write_report
 from tests.bench.turns import Say
+from tests.nab.figures import of_corpus
 
 RUNS = 5
 
@@ -30,6 +31,8 @@ PARTS: dict[str, Callable[[argparse.Namespace, Say], list[Figure]]] = {
     "fold": lambda options, say: fold.per_reading(options.runs, say),
     "foreign": lambda options, say: fold_json.per_reading(options.runs, say),
     "state": lambda options, say: fold_state.state(options.runs, say),
+    "models": lambda options, say: models.per_model(options.runs, say),
+    "nab": lambda options, say: [Figure(name, value, "of 100") for name, value in of_corpus(say=say).items()],
 }
 
 
