@@ -1,10 +1,10 @@
 """Time of day: whether the last readings together are unlikely for this hour, though none of them may be on its own.
 
 A day is divided into 24 bins. Once the time has left a bin, its mean moves the bin's level by a part of what that was
-off, so readings are held against former days only; what lies between the levels of the bin and of the one that is nearer in
-time is as expected, be it a slow rhythm or a shift that begins within half an hour of when it usually does. A
-short mean of what readings are off is judged by how far it has been off lately: days and hours that are hard to foresee
-have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
+off, so readings are held against former days only. What lies between the levels of the bin and of the one that is
+nearer in time is as expected, be it a slow rhythm or a shift that begins half an hour sooner or later than it usually
+does. A short mean of what readings are off is judged by how far it has been off lately: days and hours that are hard to
+foresee have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
 reported. Where every reading of three days was beyond the boundary, the model starts anew.
@@ -14,7 +14,7 @@ memory.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960; a short mean of the errors as in S. Ahmad, A. Lavin, S. Purdy, Z. Agha, "Unsupervised real-time anomaly
-detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 30 ns a reading, 312 bytes a sensor.
+detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 50 ns a reading, 312 bytes a sensor.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class TimeOfDay:
     True
     """
 
-    boundary_sigmas: float = 5.75
+    boundary_sigmas: float = 6.0
     short: int = 20
     warm_up: int = 150
     utc_offset_minutes: int = 0

@@ -91,8 +91,8 @@ def _ewma(alphas: tuple[float, ...]) -> Callable[[float], float]:
     def step(value: float) -> float:
         score = 0.0
         for mean, variance in zip(means, variances, strict=True):
-            sigma = variance.get() ** 0.5
-            score = max(score, abs(value - mean.get()) / sigma) if sigma else score
+            sigma = float(variance.get()) ** 0.5
+            score = max(score, abs(value - float(mean.get())) / sigma) if sigma else score
             mean.update(value)
             variance.update(value)
         return score
@@ -106,7 +106,7 @@ def _range() -> Callable[[float], float]:
     low, high, short = stats.Min(), stats.Max(), stats.EWMean(0.1)
 
     def step(value: float) -> float:
-        beyond = max(value - high.get(), low.get() - value)
+        beyond = max(value - float(high.get()), float(low.get()) - value)
         low.update(value)
         high.update(value)
         short.update(value)
@@ -121,7 +121,7 @@ def _median() -> Callable[[float], float]:
     median, half, most = stats.Quantile(0.5), stats.Quantile(0.5), stats.Quantile(0.75)
 
     def step(value: float) -> float:
-        distance = abs(value - (median.get() or 0.0))
+        distance = abs(value - float(median.get() or 0.0))
         median.update(value)
         half.update(distance)
         most.update(distance)
@@ -162,7 +162,7 @@ def _season() -> Callable[[float], float]:
 
     def step(value: float) -> float:
         level = levels[next(turn) // 60 % 24]
-        off = value - level.get()
+        off = value - float(level.get())
         level.update(value)
         spread.update(off)
         return abs(off)
