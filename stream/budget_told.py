@@ -62,9 +62,9 @@ class BudgetMetrics(Collector):
         return [
             GaugeMetricFamily(f"millstream_worker_alert_{name}", text, labels=["class"])
             for name, text in (
-                ("budget_per_day", "Alerts a day that a class may bring; it may use a half of what others leave."),
+                ("budget_per_day", "Alerts a day that a class may bring; what others do not need is in it."),
                 ("budget_spent", "Alerts on scores of about the last day, told or not."),
                 ("expected_per_day", "Alerts a day to expect by what is remembered of the last days."),
-                ("boundary", "What combined scores are divided by, at most: 1 or 0.85 while the budget suffices."),
+                ("boundary", "What combined scores are divided by, at most: 1 while the budget suffices."),
             )
         ]

@@ -2,11 +2,10 @@
 
 One sensor never sees enough of its own tail, so the peaks of all sensors of a class are pooled, each time of excitement
 once. Where more of them reach 1.0, the models' own boundary, than the budget allows, the class's boundary rises to
-where their tail says that only as many will. Where it has been seen for a day that hardly any do, the boundary falls to
-0.85, and no further: a budget is a limit, not a target.
+where their tail says that only as many will. It never falls below 1.0: a budget is a limit, not a target.
 
 A partition has its part of the plant's budget. It is shared out to classes by their sensors and the severity of their
-rules; of what the others leave over, a class may use a half. Peaks are forgotten within days.
+rules; what some do not need goes to those that do. Peaks are forgotten within days.
 
 Source: peaks over a threshold after A. Siffer, P.-A. Fouque, A. Termier, C. Largouet, "Anomaly Detection in Streams
 with Extreme Value Theory", KDD 2017; the tail of scores, which are ratios, by B. M. Hill, "A Simple General Approach to
@@ -26,8 +25,6 @@ from models.compiled import kernel
 
 FIRST = 0.5
 """The lowest score that counts as excitement."""
-LOWEST = 0.85
-"""The lowest boundary."""
 LEVELS = 40
 _STEP = 0.17328679513998632  # ln(2) / 4: four levels double a score
 _ENOUGH = 10.0  # peaks by which a tail is known
@@ -37,8 +34,6 @@ _USUAL_WEIGHT = 2.0
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
 _HEAD_START_DAYS = 0.25
-_CAREFUL_DAYS = 1.0  # before the boundary may fall
-_LENT = 0.5  # share of what others leave over that a class may use
 REFRESH_US = 600_000_000
 """How often the clock makes budgets anew."""
 
@@ -48,8 +43,7 @@ POOL = np.dtype(
         ("as_of_us", np.int64),  # and when it was made anew
         ("allowed", np.float64),  # peaks that may be beyond the boundary, of those that are remembered
         ("daily", np.float64),  # alerts a day
-        ("lowest", np.float64),  # the boundary that there is if the budget suffices
-        ("boundary", np.float64),  # 0 before anything is known
+        ("boundary", np.float64),  # >= 1; 0 before anything is known
         ("spent", np.float64),  # alerts of about a day
         ("peaks", np.float64, (LEVELS,)),  # by level; what is above the last one is in it
     ]
@@ -70,16 +64,16 @@ def level_of_score(score: float) -> int:
 
 
 @kernel
-def boundary_of(peaks: NDArray[np.float64], allowed: float, lowest: float) -> float:
-    """The score, at least `lowest`, that no more than `allowed` (> 0) of such peaks are expected to reach.
+def boundary_of(peaks: NDArray[np.float64], allowed: float) -> float:
+    """The score, at least 1.0, that no more than `allowed` (> 0) of such peaks are expected to reach.
 
     >>> peaks = np.zeros(LEVELS)
     >>> peaks[4:8] = 100.0, 50.0, 25.0, 12.5
-    >>> [round(boundary_of(peaks, allowed, 1.0), 1) for allowed in (200.0, 100.0, 10.0, 1.0)]
+    >>> [round(boundary_of(peaks, allowed), 1) for allowed in (200.0, 100.0, 10.0, 1.0)]
     [1.0, 1.1, 1.7, 2.3]
     """
-    if reaching(peaks, lowest) <= allowed:
-        return lowest
+    if reaching(peaks, 1.0) <= allowed:
+        return 1.0
     tail, excess, level = 0.0, 0.0, LEVELS
     while level > 0 and tail < max(_ENOUGH, allowed):
         level -= 1
@@ -88,7 +82,7 @@ def boundary_of(peaks: NDArray[np.float64], allowed: float, lowest: float) -> fl
         excess += peaks[above] * (above - level + 0.5) * _STEP
     mean = (excess + _USUAL_WEIGHT * _USUAL_EXCESS) / (tail + _USUAL_WEIGHT)
     beyond = mean * math.log(max(tail / allowed, 1.0))
-    boundary: float = max(lowest, FIRST * math.exp(level * _STEP + beyond))
+    boundary: float = max(1.0, FIRST * math.exp(level * _STEP + beyond))
     return boundary
 
 
@@ -122,7 +116,7 @@ def count_peak(pool: Any, peak: float, before: float) -> None:
     pool["peaks"][level] += 1.0
     if pool["daily"] > 0.0:
         allowed = pool["allowed"] * _left(pool["spent"], pool["daily"])
-        pool["boundary"] = boundary_of(pool["peaks"], allowed, pool["lowest"])
+        pool["boundary"] = boundary_of(pool["peaks"], allowed)
 
 
 def refresh(
@@ -133,8 +127,6 @@ def refresh(
     pools: POOL. sensors: how many each has. weight: of one of them, by pool, > 0. alerts_per_day: the partition's part
     of the plant's, > 0. now_us: the partition's clock.
     """
-    claims = sensors * weight if sensors.any() else weight
-    shares = claims / claims.sum()
     for pool in pools:
         if pool["boundary"] == 0.0:
             pool["since_us"] = pool["as_of_us"] = now_us
@@ -142,16 +134,39 @@ def refresh(
         pool["as_of_us"] = now_us
         pool["peaks"] *= math.exp(-days / _MEMORY_DAYS)
         pool["spent"] *= math.exp(-days)
-        pool["lowest"] = LOWEST if now_us - pool["since_us"] >= _CAREFUL_DAYS * _DAY_US else 1.0
-        days = days_remembered(pool) + _HEAD_START_DAYS
-        pool["allowed"] = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
-    own = shares * pools["allowed"]
-    spare = np.maximum(own - [reaching(pool["peaks"], pool["boundary"] or 1.0) for pool in pools], 0.0)
-    for pool, allowed in zip(pools, own + _LENT * (spare.sum() - spare), strict=True):
-        pool["daily"] = alerts_per_day * allowed / pool["allowed"]
-        pool["allowed"] = max(allowed, 1e-3)
+    # All of a partition have counted for as long.
+    days = days_remembered(pools[0]) + _HEAD_START_DAYS
+    allowed = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
+    needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools])
+    for pool, part in zip(pools, share_out(allowed, needs, sensors * weight), strict=True):
+        pool["allowed"] = max(part, 1e-3)
+        pool["daily"] = alerts_per_day * part / allowed
         left = pool["allowed"] * _left(pool["spent"], pool["daily"])
-        pool["boundary"] = boundary_of(pool["peaks"], left, pool["lowest"])
+        pool["boundary"] = boundary_of(pool["peaks"], left)
+
+
+def share_out(total: float, needs: NDArray[np.float64], claims: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Parts of a total: by claims, but what is more than a need goes to those in need. What nobody needs is by claims.
+
+    claims: >= 0; where there are none, all are equal.
+
+    >>> share_out(10.0, np.array([1.0, 20.0, 2.0]), np.ones(3))
+    array([1., 7., 2.])
+    >>> share_out(10.0, np.zeros(2), np.array([1.0, 3.0]))
+    array([2.5, 7.5])
+    """
+    claims = claims if claims.any() else np.ones(needs.size)
+    parts, left, open_ = np.zeros(needs.size), total, claims > 0
+    while left > 0.0 and open_.any():
+        fair = np.where(open_, left * claims / claims[open_].sum(), 0.0)
+        content = open_ & (needs <= fair)
+        if not content.any():
+            break
+        parts[content] = needs[content]
+        left -= float(needs[content].sum())
+        open_ &= ~content
+    spread: NDArray[np.float64] = np.where(open_, claims, 0.0) if open_.any() else claims
+    return parts + max(left, 0.0) * spread / spread.sum()
 
 
 def days_remembered(pool: Any) -> float:
@@ -180,9 +195,7 @@ def wrong_pools(pools: NDArray[Any]) -> str | None:
     times = np.concatenate([pools["since_us"], pools["as_of_us"]])
     if times.size and not (times.min() >= 0 and times.max() <= 2**56):
         return "a budget of a time that there is not"
-    numbers = np.concatenate(
-        [pools[name].ravel() for name in ("allowed", "daily", "lowest", "boundary", "spent", "peaks")]
-    )
+    numbers = np.concatenate([pools[name].ravel() for name in ("allowed", "daily", "boundary", "spent", "peaks")])
     if not (np.isfinite(numbers) & (numbers >= 0.0)).all():
         return "a budget that is no number"
     return None

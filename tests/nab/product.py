@@ -26,7 +26,7 @@ def default_plan() -> Plan:
 
 
 def judged(one: Labelled, plan: Plan | None = None) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
-    """(score, number of the model that set it) of each row, as of the moment when it came.
+    """(score before calibration, number of the model that set it) of each row, as of the moment when it came.
 
     A sensor that was never heard of before. Rows that the gate keeps from models (the corpus has times that come twice)
     have a score of 0.0 and no model, which is -1.
@@ -36,7 +36,7 @@ def judged(one: Labelled, plan: Plan | None = None) -> tuple[NDArray[np.float64]
     for offset, begin in enumerate(range(0, one.value.size, ROWS)):
         rows = slice(begin, min(begin + ROWS, one.value.size))
         fold.fold(_record(offset, one, rows))
-    return np.concatenate([each.score for each in found]), np.concatenate([each.model for each in found])
+    return np.concatenate([each.score * each.width for each in found]), np.concatenate([each.model for each in found])
 
 
 def _record(offset: int, one: Labelled, rows: slice) -> LogRecord:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from stream.fold.budget import (
     LEVELS,
-    LOWEST,
     POOL,
     REFRESH_US,
     boundary_of,
@@ -22,6 +21,7 @@ from stream.fold.budget import (
     level_of_score,
     reaching,
     refresh,
+    share_out,
     wrong_pools,
 )
 from stream.fold.calibration import ALLOWANCE, REFRACTORY, calibrate
@@ -41,7 +41,7 @@ allowed_of = st.floats(1e-3, 1e6)
 @examples(200)
 @given(peaks=peaks_of, allowed=allowed_of, more=st.floats(1.0, 100.0))
 def test_a_larger_budget_never_has_a_higher_boundary(peaks: Scores, allowed: float, more: float) -> None:
-    tight, loose = boundary_of(peaks, allowed, 1.0), boundary_of(peaks, allowed * more, 1.0)
+    tight, loose = boundary_of(peaks, allowed), boundary_of(peaks, allowed * more)
 
     assert 1.0 <= loose <= tight * (1.0 + 1e-9) < np.inf or tight == np.inf
 
@@ -57,7 +57,7 @@ def test_fewer_peaks_reach_a_higher_score(peaks: Scores, low: float, high: float
 
 @examples(30)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 700), cut=st.integers(0, 700), spent=st.floats(0.0, 1e3))
-def test_no_cut_changes_scores_and_they_grow_by_little(seed: int, count: int, cut: int, spent: float) -> None:
+def test_scores_never_grow_and_no_cut_changes_them(seed: int, count: int, cut: int, spent: float) -> None:
     scores = (0.2 * np.random.default_rng(seed).pareto(1.0, count)).tolist()
 
     def calibrated(pieces: list[list[float]], step: Callable[..., None]) -> Scores:
@@ -68,10 +68,28 @@ def test_no_cut_changes_scores_and_they_grow_by_little(seed: int, count: int, cu
 
     whole = calibrated([scores], calibrate)
 
-    assert (whole <= np.array(scores) / LOWEST).all()
+    assert (whole <= np.array(scores)).all()
     assert np.isfinite(whole).all()
     np.testing.assert_array_equal(whole, calibrated([scores[:cut], scores[cut:]], calibrate))
     np.testing.assert_array_equal(whole, calibrated([scores], calibrate.py_func))  # type: ignore[attr-defined]
+
+
+@examples(100)
+@given(
+    total=st.floats(0.1, 1e3),
+    needs=st.lists(st.floats(0.0, 1e3), min_size=1, max_size=8),
+    claims=st.lists(st.integers(0, 5), min_size=8, max_size=8),
+)
+def test_no_more_is_shared_out_than_there_is_and_nobody_in_need_has_less_than_a_fair_part(
+    total: float, needs: list[float], claims: list[int]
+) -> None:
+    needed, claimed = np.array(needs), np.array(claims[: len(needs)], np.float64)
+
+    parts = share_out(total, needed, claimed)
+
+    assert parts.sum() == pytest.approx(total)
+    claimed = claimed if claimed.any() else np.ones(needed.size)
+    assert (parts >= np.minimum(total * claimed / claimed.sum(), needed) * (1.0 - 1e-9)).all()
 
 
 class _Site:
@@ -160,8 +178,8 @@ def test_a_quiet_plant_is_left_to_its_models() -> None:
 
     site.days(2, lambda shape: rng.uniform(0.0, 0.8, shape), 1_000)
 
-    assert site.pools["boundary"][0] == LOWEST
-    assert site.see(np.full((1, 1), LOWEST)).max() == 1.0
+    assert site.pools["boundary"][0] == 1.0
+    assert site.see(np.full((1, 1), 1.2)).max() == 1.2
 
 
 def test_a_storm_finds_the_boundary_rising() -> None:
@@ -213,9 +231,9 @@ def test_one_class_may_not_spend_what_another_needs() -> None:
 
     noisy, quiet = site.pools["boundary"]
     assert noisy > 1.2
-    assert quiet == LOWEST
+    assert quiet == 1.0
     assert all(len(day) <= 2 * BUDGET for day in days)
-    assert site.see(np.tile([0.0, 1.5], (1, 500))).max() > 1.5  # the quiet class still alerts
+    assert site.see(np.tile([0.0, 1.5], (1, 500))).max() == 1.5  # the quiet class still alerts
 
 
 def test_severe_classes_have_a_larger_share() -> None:
