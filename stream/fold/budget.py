@@ -165,8 +165,9 @@ def share_out(total: float, needs: NDArray[np.float64], claims: NDArray[np.float
         parts[content] = needs[content]
         left -= float(needs[content].sum())
         open_ &= ~content
-    spread: NDArray[np.float64] = np.where(open_, claims, 0.0) if open_.any() else claims
-    return parts + max(left, 0.0) * spread / spread.sum()
+    last = np.where(open_, claims, 0.0) if open_.any() else claims
+    parts += max(left, 0.0) * last / last.sum()
+    return parts
 
 
 def days_remembered(pool: Any) -> float:

@@ -44,7 +44,7 @@ def main() -> int:
         cells = (line.series, line.windows, line.found, line.false_alarms)
         table.add_row(line.group, *map(str, cells), f"{line.score:.1f}" if line.windows else "")
     console.print(table)
-    console.print(f"Above: with the boundary as it is. The best one for this corpus is {best_boundary(found):.2f}.")
+    console.print(f"Above: alerts as people get them. The best boundary for this corpus is {best_boundary(found):.2f}.")
     for name, value in figures(found).items():
         print(json.dumps({"name": name, "value": round(value, 2), "unit": "of 100"}))
     return 0

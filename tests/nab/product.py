@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.registries import model_registry
-from ingest.contract.class_settings import EVERYTHING_ELSE
+from ingest.contract.class_settings import ANOMALY, EVERYTHING_ELSE
 from ingest.contract.readings import Flag, Quality, Readings, Words
 from ingest.contract.wire import ARROW, Envelope, Kind, encode_readings, headers_of
+from stream.fold.alerts import Phase
 from stream.fold.definitions import Definitions
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan, make_plan
@@ -37,6 +38,20 @@ def judged(one: Labelled, plan: Plan | None = None) -> tuple[NDArray[np.float64]
         rows = slice(begin, min(begin + ROWS, one.value.size))
         fold.fold(_record(offset, one, rows))
     return np.concatenate([each.score * each.width for each in found]), np.concatenate([each.model for each in found])
+
+
+def alerts(one: Labelled, plan: Plan | None = None) -> NDArray[np.bool_]:
+    """The rows at which people would have been told: where an alert on the score begins."""
+    fold, opened = PartitionFold(plan or default_plan(), 1), set[int]()
+    for offset, begin in enumerate(range(0, one.value.size, ROWS)):
+        rows = slice(begin, min(begin + ROWS, one.value.size))
+        told = fold.fold(_record(offset, one, rows)).transitions
+        opened |= {each.at_us for each in told if each.phase is Phase.FIRING and each.rule == ANOMALY.name}
+    # Of rows with the same time, the first was folded.
+    _, first = np.unique(one.at_us, return_index=True)
+    found = np.zeros(one.value.size, np.bool_)
+    found[first] = np.isin(one.at_us[first], list(opened))
+    return found
 
 
 def _record(offset: int, one: Labelled, rows: slice) -> LogRecord:
