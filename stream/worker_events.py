@@ -34,7 +34,7 @@ class WorkerEvents:
         self._readings = counter("readings", "Readings by what became of them.", "verdict")
         for verdict in Verdict:
             self._readings.labels(verdict.name.lower())
-        self._turns = counter("counter_turns", "Counters that fell and were counted on, by why.", "turn")
+        self._turns = counter("turns", "Counters that fell and were counted on, by why.", "turn")
         for turn in Turn:
             self._turns.labels(turn.name.lower())
         self._refolded = counter("refolded_readings", "Readings between a snapshot and the last commit, folded again.")

@@ -43,5 +43,5 @@ def test_each_verdict_and_each_turn_has_its_own_counter() -> None:
         assert said == 2 * verdict
     for turn, count in ((Turn.ROLLOVER, 7), (Turn.RESET, 11)):
         labels = {"turn": turn.name.lower()}
-        assert registry.get_sample_value("millstream_worker_counter_turns_total", labels) == count
+        assert registry.get_sample_value("millstream_worker_turns_total", labels) == count
         assert f'"{turn.name.lower()}"' in PAGE
