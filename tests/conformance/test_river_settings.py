@@ -101,7 +101,7 @@ def test_a_misspelt_detector_is_refused_with_the_right_one() -> None:
         "no model is called 'river:tree.HoeffdingTreeClassifier'"
         in REGISTRY.problems("river:tree.HoeffdingTreeClassifier")[0]
     )
-    assert REGISTRY.problems("ewma_zz")[0].endswith("stuck, river:…")
+    assert REGISTRY.problems("ewma_zz")[0].endswith("time_of_day, river:…")
 
 
 def test_without_river_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ from ingest.contract.class_settings import EVERYTHING_ELSE
 from tests.unit.stream.logs import plan_of
 from stream.worker import warm_up
 warm_up(plan_of(EVERYTHING_ELSE), 1)
-for one in (RunningRange.run.stats, fold_rows.stats):
+for one in (RunningRange.run.compiled.stats, fold_rows.stats):
     print(sum(one.cache_hits.values()), sum(one.cache_misses.values()), end=" ")
 """
 
