@@ -60,7 +60,8 @@ def alert_record(
 
     partition and offset are those of the readings record that caused it (of foreign records folded at once, the last of
     them), generation its owner's fence: it never goes back for a partition and fits into 64 bits; times are µs UTC in
-    event time. score is the model's own divided by `boundary`; recent_alerts: of this sensor, of about a day.
+    event time. score is the model's own divided by `boundary`; recent_alerts: of this sensor, of about a day;
+    budget_share: what they are of `plant.alerts_per_day`. data_quality: "good", "refused: out of range", …
     """
     value: dict[str, Any] = {
         "id": transition.id,
@@ -82,6 +83,8 @@ def alert_record(
         "model": transition.model,
         "boundary": transition.width,
         "recent_alerts": transition.spent,
+        "budget_share": transition.share,
+        "data_quality": transition.quality,
         "together": transition.together,
         "node": transition.node,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The newest word on an alert; `fired`: whether it ever did."""
+    """The newest word on an alert; `fired`: whether it ever did; `why`: what it says for itself, "" for an old one."""
 
     sensor: str
     phase: str
@@ -38,6 +39,7 @@ class Alert:
     since_us: int
     value: float
     score: float
+    why: str = ""
 
     @classmethod
     def of(cls, body: dict[str, Any], before: Alert | None) -> Alert:
@@ -53,7 +55,25 @@ class Alert:
             body["since_us"],
             body["value"],
             body["score"],
+            ", ".join(_why(body)),
         )
+
+
+def _why(body: dict[str, Any]) -> Iterator[str]:
+    """Who set the score, what was expected, and what to think of the data. Records of earlier versions say less."""
+    if model := body.get("model"):
+        yield f"by {model}"
+    match body.get("band"):
+        case [float() | int() as low, float() | int() as high]:
+            yield f"expected {low:.4g} to {high:.4g}"
+        case [float() | int() as low, None]:
+            yield f"expected at least {low:.4g}"
+        case [None, float() | int() as high]:
+            yield f"expected at most {high:.4g}"
+    if (quality := body.get("data_quality")) and quality != "good":
+        yield f"data {quality}"
+    if round(body.get("recent_alerts") or 0.0) > 0:
+        yield f"{body.get('budget_share') or 0.0:.0%} of the budget"
 
 
 def take(found: dict[str, Alert], body: dict[str, Any]) -> None:
@@ -114,7 +134,7 @@ def lines_of_open(alerts: list[Alert]) -> list[str]:
         quiet = "" if one.armed else "  (observe-only: nobody was told)"
         lines.append(
             f"{one.severity:<9} {one.sensor}  {one.rule} since {_when(one.since_us)}, value {one.value:.4g}, "
-            f"score {one.score:.2f}{quiet}"
+            f"score {one.score:.2f}{f', {one.why}' if one.why else ''}{quiet}"
         )
     if len(fires) > _SHOWN:
         lines.append(f"          and {len(fires) - _SHOWN} more")

@@ -15,7 +15,8 @@ import typer
 
 from deploy.console import fail, read, say
 from deploy.tags import read_plant_tags, tags_path
-from ingest.contract.classes import ClassTable, glob
+from ingest.contract.classes import ClassTable, Kind, glob
+from ingest.contract.durations import format_duration
 from ingest.contract.errors import QuarantineError, SettingsError
 from ingest.contract.mqtt_settings import RouteSettings
 from ingest.contract.partition import partition_of
@@ -29,6 +30,12 @@ _DEFAULT = "default"
 _APART = {"name", "match", "unit", "range", "models", "rules", "armed"}
 _SEGMENT = re.compile(r"\{([a-z][a-z0-9_]*)(\.\.\.)?\}")
 _WIDEST = 56
+_NO_TIME = "0us"
+_UNSAID = {
+    "reporting": "as its source reports",
+    "sentinels": "those of gauges, where they are out of all proportion",
+    "heartbeat": "none: silence is judged by what is usual for it",
+}
 
 
 class Row(NamedTuple):
@@ -91,6 +98,8 @@ class _Explanation:
         yield from self._model_rows()
         yield from self._rule_rows()
         yield self._armed()
+        budget = f"{self._settings.plant.alerts_per_day:,} a day on scores, of the whole plant"
+        yield Row("alert budget", budget, self._of_section("plant", "alerts_per_day"))
         yield from self._place_rows()
         yield from self._route_rows()
 
@@ -144,9 +153,17 @@ class _Explanation:
         for name, value in self._effective.model_dump(mode="json", exclude=_APART).items():
             if name == "waveform" and value is None:
                 continue  # of no interest to any other kind
-            said = "as its source reports" if name == "reporting" and value is None else _text(value)
+            said = self._unsaid(name) if value in (None, _NO_TIME) else _text(value)
             yield Row(name, said, self._of_class(name, written=name in written))
         yield from self._source_rows()
+
+    def _unsaid(self, name: str) -> str:
+        """What it means that a setting was not given."""
+        if name == "shown_windows":
+            return _text([format_duration(one) for one in self._effective.shown_list])
+        if name == "sentinels" and self._effective.kind is not Kind.GAUGE:
+            return "none"
+        return _UNSAID.get(name, "none")
 
     def _source_rows(self) -> Iterator[Row]:
         """What its device really sends, where a `[[source]]` says so."""
@@ -184,7 +201,8 @@ class _Explanation:
             yield Row("rule", rule.name, self._of_class("rules", at, written=written))
             for name, value in rule.model_dump(mode="json", exclude={"name"}, exclude_none=True).items():
                 chosen = written and name in rule.model_fields_set
-                yield Row(f"  {name}", _text(value), self._of_class("rules", at, name, written=chosen))
+                said = "none" if value == _NO_TIME else _text(value)
+                yield Row(f"  {name}", said, self._of_class("rules", at, name, written=chosen))
 
     def _armed(self) -> Row:
         plant = self._settings.plant

@@ -13,6 +13,7 @@ import typer
 
 from deploy.console import ERR, OUT, fail, read, seconds
 from ingest.contract.clock import SystemClock
+from ingest.contract.durations import format_duration
 from ingest.contract.errors import QuarantineError, ReconnectError, SettingsError, StopError
 from ingest.contract.observe import configure_log
 from ingest.contract.times import to_us
@@ -84,6 +85,8 @@ def add(
     _tell_fitting(settings, match)
     _write_everywhere(settings, command)
     _line(f"{command.id}  written to all {settings.kafka.topics.readings.partitions} partitions")
+    every = format_duration(settings.worker.snapshots.every)
+    _line(f"            ls shows it with the workers' next snapshots, every {every}")
 
 
 @maintenance_app.command("ls")
@@ -156,7 +159,8 @@ def _tell_fitting(settings: Settings, match: str) -> None:
     if found is None:
         return
     fitting = sum(glob(match).fullmatch(one) is not None for one in found.sensors)
-    _line(f"sensors     {fitting:,} of {len(found.sensors):,} that are known fit {match}")
+    hint = "" if fitting or not found.sensors else ": is it spelt right?"
+    _line(f"sensors     {fitting:,} of {len(found.sensors):,} that are known fit {match}{hint}")
 
 
 def _write_everywhere(settings: Settings, command: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from deploy.quarantine.shown import age, aligned, utc
 from deploy.registries import model_registry
+from deploy.sensors.explained import Explained, explained
 from ingest.contract.classes import ClassTable, glob
 from ingest.contract.clock import SystemClock
 from ingest.contract.errors import QuarantineError, StopError
@@ -19,7 +20,7 @@ from ingest.contract.settings import Settings
 from ingest.discover.printing import printable
 from stream.fold.commands import Adopt, row_data
 from stream.fold.definitions import Definitions
-from stream.fold.gate import Verdict
+from stream.fold.explaining import reason_of
 from stream.fold.migrate import plan_from
 from stream.fold.slots import FREE
 from stream.fold.state import LayoutError, PartitionState
@@ -28,7 +29,7 @@ from stream.snapshot_store import SnapshotStore, open_objects
 
 _PATH_WIDTH, _TEXT_WIDTH = 120, 40
 _OLD_US = 3_600_000_000
-_REASONS = {int(one): one.name.lower().replace("_", " ") for one in Verdict if not one.accepted}
+_QUALITIES = {"maintenance": "in maintenance", "warming": "warming up"}
 
 
 class NoSnapshotError(StopError):
@@ -55,6 +56,7 @@ class KnownSensor:
     refused: str = ""
     rollovers: int = 0
     resets: int = 0
+    explained: Explained = field(default_factory=Explained)
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ def _add(known: Known, snapshot: Snapshot) -> None:
         *(_newer_column(sensors, name) for name in ("refused", "rollovers", "resets")),
     )  # fmt: skip
     rows = zip(frozen.names, *(column.tolist() for column in columns), strict=True)
+    explanations = explained(frozen, definitions, classes)
     for slot, (path, class_index, shown_us, value, silent, open_, refused, rollovers, resets) in enumerate(rows):
         if path == FREE:
             continue
@@ -154,9 +157,10 @@ def _add(known: Known, snapshot: Snapshot) -> None:
             frozen.texts.get(slot, value if isfinite(value) and shown_us else None),
             silent,
             open_,
-            _REASONS.get(refused, ""),
+            reason_of(refused),
             rollovers,
             resets,
+            explanations.get(path, Explained()),
         )
 
 
@@ -190,8 +194,14 @@ def table(sensors: Sequence[KnownSensor]) -> Iterator[str]:
 
 
 def _remarks(one: KnownSensor) -> Iterator[str]:
+    why = one.explained
     if one.refused:
         yield f"refused: {one.refused}"
+    if why.quality is not None and not why.quality.startswith(("good", "refused")):
+        yield _QUALITIES.get(why.quality, why.quality)
+    if round(why.recent_alerts) > 0:
+        many = round(why.recent_alerts)
+        yield f"{many} recent alert{'s' if many != 1 else ''}, {why.budget_share:.0%} of the budget"
     for count, what in ((one.rollovers, "rollover"), (one.resets, "reset")):
         if count:
             yield f"{count:,} {what}{'s' if count != 1 else ''}"
@@ -215,5 +225,12 @@ def json_line(one: KnownSensor) -> str:
         "refused": one.refused or None,
         "rollovers": one.rollovers,
         "resets": one.resets,
+        "data_quality": one.explained.quality,
+        "score": one.explained.score,
+        "model": one.explained.model,
+        "band": one.explained.band,
+        "boundary": one.explained.boundary,
+        "recent_alerts": round(one.explained.recent_alerts, 3),
+        "budget_share": round(one.explained.budget_share, 4),
     }
     return json.dumps(content)

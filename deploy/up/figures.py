@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 _SCORE = re.compile(r'^millstream_sensor_score\{sensor="((?:[^"\\]|\\.)*)".*\} (\S+)$', re.MULTILINE)
 _WORST = 5
-_FOLDED = ("folded", "out_of_order", "state")
+FOLDED = ("folded", "out_of_order", "state", "masked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ class Reader:
             + total(gateway, "millstream_gateway_readings_spooled_total"),
             quarantined=total(gateway, "millstream_gateway_messages_quarantined_total"),
             in_flight=total(gateway, "millstream_gateway_messages_in_flight"),
-            folded=round(sum(readings.get(verdict, 0.0) for verdict in _FOLDED)),
-            gated=round(sum(value for verdict, value in readings.items() if verdict not in _FOLDED)),
+            folded=round(sum(readings.get(verdict, 0.0) for verdict in FOLDED)),
+            gated=round(sum(value for verdict, value in readings.items() if verdict not in FOLDED)),
             sensors=total(worker, "millstream_worker_sensors"),
             lag_s=max(lags, default=0.0),
             deliveries_pending=total(notifier, "millstream_notifier_queue_depth"),

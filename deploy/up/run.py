@@ -30,6 +30,7 @@ from ingest.contract.settings import Settings
 from stream.notify.signing import new_secret
 
 _SHOW_S = 2.0
+_FIRST_TIME = "the first time, kernels are compiled, which takes minutes"
 _READY_POLL_S = 0.2
 # How long what is under way may take to arrive, once the simulator has stopped.
 _SETTLE_S = 15.0
@@ -66,6 +67,7 @@ class Run:
         self._children: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._simulator: Child | None = None
+        self._ready = False
 
     async def run(self) -> Balance:
         """Until a signal or the end of the duration. Raises StopError or SettingsError."""
@@ -141,6 +143,7 @@ class Run:
                 await self._start(Child(part, folder, environment, "--config", str(config)))
             for part in ports:
                 await self._until_ready(reader, part)
+            self._ready = True
             following = asyncio.create_task(alerts.follow())
             self._watchers.append(following)
             if self._plan.simulator:
@@ -152,7 +155,7 @@ class Run:
         try:
             await until_signal(_for(work(), self._plan.duration_s))
         finally:
-            self._view.say("stopping …")
+            self._view.say("stopping …" if self._ready else f"stopping before all of it had started: {_FIRST_TIME} …")
             if self._simulator is not None:
                 await self._simulator.stop()
                 await self._settle(reader, self._sent())

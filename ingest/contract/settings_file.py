@@ -74,7 +74,8 @@ def load_settings(
         settings = Settings.model_validate(_merged(data, overlay), context=registries)
     except ValidationError as error:
         found = [
-            (known_keys(e["loc"]), explain(Settings, e["type"], e["msg"], e["loc"]), e["type"]) for e in error.errors()
+            (known_keys(e["loc"]), explain(Settings, e["type"], e["msg"], e["loc"], e["input"]), e["type"])
+            for e in error.errors()
         ]
         raise SettingsError(problems + [report(*one) for one in found]) from error
     if problems:
@@ -115,13 +116,15 @@ def known_keys(location: Location) -> Location:
     )
 
 
-def explain(root: type[BaseModel], kind: str, message: str, location: Location) -> str:
-    """One of pydantic's errors, in words. root: what was validated; location: where in it."""
+def explain(root: type[BaseModel], kind: str, message: str, location: Location, given: object = None) -> str:
+    """One of pydantic's errors, in words. root: what was validated; location: where in it; given: what was there."""
     if kind == "extra_forbidden":
         return f"no such key{did_you_mean(str(location[-1]), _keys_at(root, location[:-1]))}"
     if kind == "missing":
         return "is missing"
-    return message.removeprefix("Value error, ").replace("Input should be", "should be")
+    choices = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
+    hint = did_you_mean(given, choices) if isinstance(given, str) else ""
+    return message.removeprefix("Value error, ").replace("Input should be", "should be") + hint
 
 
 def _keys_at(root: type[BaseModel], location: Location) -> list[str]:

@@ -29,6 +29,6 @@ def parse_plant(text: str, name: str) -> PlantDescription:
         for one in error.errors():
             location = known_keys(one["loc"])
             key = ".".join(f"{part + 1}" if isinstance(part, int) else part for part in location)
-            said = explain(PlantDescription, one["type"], one["msg"], location)
+            said = explain(PlantDescription, one["type"], one["msg"], location, one["input"])
             problems.append(f"{name}:{lines.of(location)}: {key + ': ' if key else ''}{said}")
         raise SettingsError(problems) from error

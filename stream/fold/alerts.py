@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.compiled import kernel
 from stream.fold.calibration import REFRACTORY
+from stream.fold.explaining import DataQuality, quality_of_row, quality_without_row
 from stream.fold.gate import FOLDED, MASKED
 
 
@@ -72,6 +73,7 @@ EVENT = np.dtype(
         ("high", np.float64),
         ("width", np.float64),
         ("spent", np.float64),
+        ("quality", np.int64),  # of the data: `explaining.DataQuality`
     ]
 )
 
@@ -83,6 +85,7 @@ MISSED = 2
 
 _FAR_WORSE = 3.0
 _DAY_US = 86_400_000_000
+_MAINTENANCE = int(DataQuality.MAINTENANCE)
 
 
 @kernel
@@ -167,8 +170,10 @@ def _emit(
     high: float,
     width: float,
     spent: float,
+    quality: int,
 ) -> int:
     event = events[n]
+    event["quality"] = quality
     event["width"] = width
     event["spent"] = spent
     event["low"] = low
@@ -200,7 +205,10 @@ def _end_masked(episodes: Any, at: int, ts_us: int, value: float, events: Any, n
         if phase == _FIRING and told != _FIRING:
             follows |= MISSED
         if follows != 0:
-            n = _emit(events, n, at, r, follows, episode, ts_us, value, 0.0, -1, np.nan, np.nan, 1.0, 0.0)
+            none = np.nan
+            n = _emit(
+                events, n, at, r, follows, episode, ts_us, value, 0.0, -1, none, none, 1.0, 0.0, _MAINTENANCE
+            )  # fmt: skip
     return n
 
 
@@ -218,12 +226,14 @@ def judge_rows(
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
     allowance: Any,
+    source: NDArray[np.uint8],
     events: Any,
 ) -> int:
     """Hold each folded row against its class's rules; returns how many events were written. A masked one ends them.
 
     A rule on scores that has fired is at rest for some readings: what comes and goes is one alert, not many.
-    episodes: EPISODE, shape (slots, rules); rules: RULE, shape (classes, rules); events: EVENT, at least rows × rules.
+    episodes: EPISODE, shape (slots, rules); rules: RULE, shape (classes, rules); source: the readings' quality as they
+    came; events: EVENT, at least rows × rules.
     """
     n = 0
     for i in range(slot.size):
@@ -258,6 +268,7 @@ def judge_rows(
                     expected[i, 1],
                     allowance[i]["width"],
                     allowance[i]["spent"],
+                    quality_of_row(source[i], backlog[i], allowance[i]["warming"]),
                 )
     return n
 
@@ -295,7 +306,8 @@ def judge_open(
                 break
             if episode["phase"] == _NONE or rule["on_silence"] != 0:
                 continue
-            caught_up = episode["behind"] == 0 or idle_us >= backlog_us
+            behind = episode["behind"]
+            caught_up = behind == 0 or idle_us >= backlog_us
             at_us = row["last_us"]
             if holds:
                 at_us += idle_us
@@ -319,6 +331,7 @@ def judge_open(
                     row["high"],
                     (row["bar"] if row["bar"] > 0.0 else 1.0) * (1.0 + row["extra"]),
                     row["spent"],
+                    quality_without_row(row, behind, holds),
                 )
     return n
 
@@ -330,7 +343,8 @@ class Transition:
     id: the same for all transitions of an episode, and the same in every replay. at_us, since_us: event time, µs.
     model: which one set the score, or None. band: what was expected, (low, high), None
     for no limit on that side; None where nothing was known. width: what the model's own score was divided by.
-    spent: alerts of this sensor within about a day before.
+    spent: alerts of this sensor within about a day before; share: of those that the plant may bring in a day.
+    quality: of the data behind it, in words (`explaining.DataQuality`).
     """
 
     id: str
@@ -351,6 +365,8 @@ class Transition:
     """How many sensors fell silent with this one, itself among them."""
     node: str | None = None
     """What they have in common of their paths."""
+    quality: str = "good"
+    share: float = 0.0
 
 
 def alert_id(rule: str, revision: str, sensor: str, since_us: int) -> str:

@@ -27,8 +27,10 @@ _WIDENING = 0.15
 _HOUR_US = 3_600_000_000
 _DAY_US = 86_400_000_000.0
 
-ALLOWANCE = np.dtype([("width", np.float64), ("spent", np.float64)])
-"""Of a row. width: what its combined score was divided by. spent: alerts of its sensor within about a day before."""
+ALLOWANCE = np.dtype([("width", np.float64), ("spent", np.float64), ("warming", np.int64)])
+"""Of a row. width: what its combined score was divided by. spent: alerts of its sensor within about a day before.
+warming: 1 where models do not know the sensor, or its new level, yet; see `levels.follow_levels`.
+"""
 
 
 @kernel
@@ -58,7 +60,8 @@ def calibrate(
     """Make combined scores calibrated ones, in place and in order.
 
     sensors: SENSOR, shape (slots,). pools: POOL, shape (pools,). pool_of: by class. verdict: rows that are not ORDERLY
-    are left alone. score: shape (rows,). allowance: ALLOWANCE, shape (rows,), is written.
+    are left alone. score: shape (rows,). allowance: ALLOWANCE, shape (rows,): width and spent are
+    written.
     """
     for i in range(slot.size):
         if verdict[i] != ORDERLY:

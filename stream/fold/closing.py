@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.backlog import Episode
+from stream.fold.explaining import band_of, quality_of_sensor, share_of, width_of_sensor
 from stream.fold.plan import Plan
 from stream.fold.state import PartitionState
 
@@ -34,13 +34,8 @@ class Ends:
         if episode["told"] == Phase.NONE:
             return
         # Silence is no model's finding.
-        by = -1 if settings.signal == "silence" else int(row["scored_by"])
-        low, high = float(row["low"]), float(row["high"])
-        band: tuple[float | None, float | None] | None = None
-        if settings.signal == "value":
-            band = settings.below, settings.above
-        elif settings.signal == "score" and isfinite(low) and isfinite(high):
-            band = low, high
+        silence = settings.signal == "silence"
+        by, spent = (-1, 0.0) if silence else (int(row["scored_by"]), float(row["spent"]))
         self._told.append(
             Transition(
                 id=who,
@@ -54,7 +49,11 @@ class Ends:
                 value=float(row["last_value"]),
                 score=float(row["score"]),
                 model=None if by < 0 else plan.models[by].name,
-                band=band,
+                band=band_of(settings, float(row["low"]), float(row["high"])),
+                width=1.0 if silence else width_of_sensor(row),
+                spent=spent,
+                quality=quality_of_sensor(row),
+                share=share_of(spent, plan.definitions),
             )
         )
 

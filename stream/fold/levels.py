@@ -114,13 +114,14 @@ def follow_levels(
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
+    allowance: Any,
 ) -> int:
     """Count each sensor's readings, and follow its level; scores are those that rules will see. Returns how many rows
     were of sensors whose level is not calm.
 
     held: what `hold` wrote, or of no length where it was not needed. Writes scores: nothing scores before its class's
     `warm_up`, nor where a level before is kept and the reading is in its band; what is held scores by its distance from
-    the middle of the old band, in halves of its width.
+    the middle of the old band, in halves of its width. `warming` of allowance says whose models do not know it yet.
     """
     busy = 0
     for i in range(slot.size):
@@ -139,12 +140,14 @@ def follow_levels(
                 expected[i, 1] = row["high"]
             continue
         if row["seen"] <= limit["warm_up"]:
+            allowance[i]["warming"] = 1
             score[i] = 0.0
             scored_by[i] = -1
             expected[i, 0] = np.nan
             expected[i, 1] = np.nan
             continue
         stage = row["stage"]
+        allowance[i]["warming"] = stage == _CHANGED
         if stage >= _CHANGED and row["low"] <= value[i] <= row["high"]:
             # The level that was before: models know nothing of it, and it is not unusual.
             score[i] = 0.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.fold.alerts import Transition
+from stream.fold.explaining import DataQuality, said
 from stream.fold.levels import EVENT_OPEN
 from stream.fold.plan import Plan
 from stream.fold.relearning import end_alerts
@@ -24,4 +27,5 @@ def end_masked(plan: Plan, state: PartitionState) -> list[Transition]:
     state.masks.forget(state.now_us)
     masked, used = state.masks.at(state.now_us), state.slots.rows
     masked &= (state.episodes[:used]["phase"] != 0).any(axis=1) | np.isin(state.levels[:used]["stage"], EVENT_OPEN)
-    return [one for slot in np.flatnonzero(masked).tolist() for one in end_alerts(plan, state, slot)]
+    ended = [one for slot in np.flatnonzero(masked).tolist() for one in end_alerts(plan, state, slot)]
+    return [replace(one, quality=said(DataQuality.MAINTENANCE)) for one in ended]

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, isnan
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.contract.class_settings import RuleSettings
 from ingest.contract.errors import IncompatibleError, QuarantineError, Reason
 from ingest.contract.foreign import ARRIVAL_GRID_MS, foreign_envelope, is_foreign, stamp
 from ingest.contract.panes import level_of
@@ -26,6 +24,7 @@ from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, 
 from stream.fold.backlog import Digest, Episode, backlog_rows
 from stream.fold.budget import REFRESH_US
 from stream.fold.commands import Applied, apply, command_of
+from stream.fold.explaining import band_of, said, share_of
 from stream.fold.forgetting import HOUR_US, alive_us, forget
 from stream.fold.gate import LATE, Verdict, times_of
 from stream.fold.maintaining import end_masked, in_maintenance
@@ -100,14 +99,6 @@ def run_length(records: Sequence[LogRecord], begin: int) -> int:
         if not (together and (headers == first.headers or is_foreign(headers))):
             return at - begin
     return len(records) - begin
-
-
-def _band(rule: RuleSettings, low: float, high: float) -> tuple[float | None, float | None] | None:
-    """What was expected: a value rule's own limit, else the band of the model that set the score."""
-    if rule.signal == "value":
-        return rule.below, rule.above
-    known = not isnan(low) and not isnan(high) and (isfinite(low) or isfinite(high))
-    return (low if isfinite(low) else None, high if isfinite(high) else None) if known else None
 
 
 class PartitionFold:
@@ -278,7 +269,7 @@ class PartitionFold:
         events = np.empty(rows * plan.rule_rows.shape[1], EVENT)
         n = judge_rows(
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, seen,
-            backlog, score, scored_by, expected, allowance, events,
+            backlog, score, scored_by, expected, allowance, readings.quality, events,
         )  # fmt: skip
         return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects
 
@@ -379,9 +370,11 @@ class PartitionFold:
                     value=float(event["value"]),
                     score=float(event["score"]),
                     model=None if by < 0 else self.plan.models[by].name,
-                    band=_band(rule.settings, float(event["low"]), float(event["high"])),
+                    band=band_of(rule.settings, float(event["low"]), float(event["high"])),
                     width=float(event["width"]),
                     spent=float(event["spent"]),
+                    quality=said(int(event["quality"])),
+                    share=share_of(float(event["spent"]), self.plan.definitions),
                 )
             )
         return found

@@ -195,12 +195,22 @@ def _silences(classes: Sequence[ClassSettings], rules: Sequence[Sequence[RuleSet
     return silences
 
 
-def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:
-    """One bank per model name; classes may differ in its options. Of a plugged-in model, one bank per options."""
+def model_names(classes: Sequence[ClassSettings]) -> list[str]:
+    """By their numbers in `Plan.models`, without making any."""
+    return [one.name for one in _banks(classes).values()]
+
+
+def _banks(classes: Sequence[ClassSettings]) -> dict[str, ModelSettings]:
     banks: dict[str, ModelSettings] = {}
     for one in classes:
         for model in one.model_list:
             banks.setdefault(_bank(model), model)
+    return banks
+
+
+def _used_models(classes: Sequence[ClassSettings], models: Registry[Model]) -> tuple[UsedModel, ...]:
+    """One bank per model name; classes may differ in its options. Of a plugged-in model, one bank per options."""
+    banks = _banks(classes)
     used = []
     for bank, first in banks.items():
         name, plugged_in = first.name, first.name.startswith(RIVER)

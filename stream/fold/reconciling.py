@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from stream.fold.alerts import Phase, Transition, alert_id
+from stream.fold.explaining import DataQuality, quality_of_sensor, said
 from stream.fold.partition import PartitionFold
 from stream.fold.relearning import open_levels
 
@@ -94,4 +95,5 @@ def _transition(fold: PartitionFold, alert: OpenAlert, phase: Phase, slot: int |
         value=value if isfinite(value) else 0.0,
         score=float(row["score"]) if heard else 0.0,
         model=None if by < 0 else fold.plan.models[by].name,
+        quality=quality_of_sensor(row) if heard else said(DataQuality.SILENT),
     )

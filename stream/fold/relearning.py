@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.closing import Ends
+from stream.fold.explaining import DataQuality, quality_of_sensor
 from stream.fold.kept import carried
 from stream.fold.levels import EVENT_OPEN, Stage, calm, hold
 from stream.fold.plan import Plan
@@ -141,6 +142,7 @@ def event(state: PartitionState, slot: int, phase: Phase) -> Transition:
         score=min(abs(level - (low + half)) / half, 1e9) if half > 0.0 else 0.0,
         model=None,
         band=(low, high),
+        quality=quality_of_sensor(last, DataQuality.WARMING if phase is Phase.FIRING else DataQuality.GOOD),
     )
 
 

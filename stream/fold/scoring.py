@@ -50,7 +50,7 @@ def score_rows(
     allowance = np.zeros(rows, ALLOWANCE)
     calibrate(state.sensors, state.pools, plan.pool_of, state.class_of, slot, ts_us, taught, score, allowance)
     busy = follow_levels(
-        state.levels, state.class_of, plan.limits, slot, ts_us, value, seen, held, score, by, expected
+        state.levels, state.class_of, plan.limits, slot, ts_us, value, seen, held, score, by, expected, allowance
     )  # fmt: skip
     state.may_be_due |= busy > 0
     return RowScores(seen, score, by, expected, allowance)

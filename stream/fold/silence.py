@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from ingest.contract.sensors import machine_of
 from models.compiled import borrowing_kernel
 from stream.fold.alerts import Phase, Transition, alert_id
+from stream.fold.explaining import DataQuality, quality_of_sensor
 from stream.fold.gate import BAD, FOLDED, OVER_BUDGET, Verdict
 
 if TYPE_CHECKING:
@@ -379,6 +380,7 @@ class _Round:
                 model=None,
                 together=together,
                 node=node,
+                quality=quality_of_sensor(row, DataQuality.GOOD if phase is Phase.RESOLVED else DataQuality.SILENT),
             )
         )
 

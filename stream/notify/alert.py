@@ -60,6 +60,8 @@ class Alert(msgspec.Struct, frozen=True):
     model: str | None = None
     boundary: float | None = None
     recent_alerts: float | None = None
+    budget_share: float | None = None
+    data_quality: str | None = None
     unit: str | None = None
     band: Any = None
     display_name: str | None = None
@@ -148,6 +150,8 @@ def message(alert: Alert, zone: tzinfo, links: Mapping[str, str]) -> bytes:
         "model": alert.model,
         "boundary": alert.boundary,
         "recent_alerts": alert.recent_alerts,
+        "budget_share": alert.budget_share,
+        "data_quality": alert.data_quality,
         "rule": alert.rule,
         "severity": alert.severity,
         "phase": alert.phase,

@@ -197,6 +197,9 @@ def test_explain_knows_the_environment_and_the_class_of_everything_else(config: 
     where = {"MILLSTREAM__KAFKA__TOPICS__READINGS__PARTITIONS": "5"}
     rows = explained(config, "alone", where)
     assert rows["class"] == ("default, by **", "default")
+    assert rows["alert budget"] == ("20 a day on scores, of the whole plant", "default")
+    assert (rows["shown_windows"][0], rows["max_rate"][0], rows["hold"][0]) == ("1m", "none", "none")
+    assert not {"None", "0us"} & {value for value, _ in rows.values()}
     assert rows["partition"][0].endswith(" of 5")
     assert rows["partition"][1] == "MILLSTREAM__KAFKA__TOPICS__READINGS__PARTITIONS"
     assert rows["topic"] == ("none: no route gives a sensor this path", "")

@@ -57,6 +57,7 @@ async def test_a_window_comes_to_every_partition_is_listed_and_ends(plant: Plant
     ).stdout
     assert "1 of 3 that are known fit press-2/**" in said
     assert "m1  written to all 4 partitions" in said
+    assert "ls shows it with the workers' next snapshots, every 1m" in said
     assert await outcomes(plant) == [(at, "maintain", "done") for at in range(PARTITIONS)]
     assert not any(fold.state.episodes["phase"].any() for fold in plant.folds.values())
 

@@ -36,6 +36,10 @@ BAD: dict[str, tuple[str, str]] = {
         "[mqtt]\nsession_expiry = '" + "9" * 400 + "w'\n",
         "4: mqtt.session_expiry: a duration is at most 36500d",
     ),
+    "nearly a choice": (
+        '[mqtt]\nprotocol = "3.1.l"\n',
+        "4: mqtt.protocol: should be 'auto', '5' or '3.1.1' (did you mean \"3.1.1\"?)",
+    ),
     "a choice": ('[mqtt]\nprotocol = "4"\n', "4: mqtt.protocol: should be 'auto', '5' or '3.1.1'"),
     "a label": (
         '[plant]\nlevels = ["Site"]\n',

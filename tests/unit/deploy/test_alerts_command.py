@@ -89,3 +89,19 @@ def test_a_digest_on_the_topic_is_no_alert() -> None:
 
     assert list(found) == list(following.open) == list(following.fired) == ["a1"]
     assert said[1] == "alerts      5 came and went at bremen while data was late"
+
+
+def test_an_open_alert_explains_itself_as_far_as_its_record_does() -> None:
+    body = {
+        "sensor": "a/t", "phase": "firing", "rule": "odd", "severity": "warning", "since_us": AT_US, "value": 9.0,
+        "score": 1.5, "model": "running_range", "band": [5.0, 6.125], "data_quality": "uncertain",
+        "recent_alerts": 4.9, "budget_share": 0.245,
+    }  # fmt: skip
+
+    def ending(**other: object) -> str:
+        (_, line) = lines_of_open([Alert.of({**body, **other}, None)])
+        return line.partition("score 1.50, ")[2]
+
+    assert ending() == "by running_range, expected 5 to 6.125, data uncertain, 24% of the budget"
+    assert ending(band=[None, 80.0], model=None, data_quality="good", recent_alerts=0.0) == "expected at most 80"
+    assert ending(band=[1.0, None], model=None, data_quality="good", recent_alerts=None) == "expected at least 1"

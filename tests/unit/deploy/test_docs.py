@@ -20,6 +20,7 @@ from ingest.gateway_events import GatewayEvents
 from ingest.simulator.description_file import parse_plant
 from ingest.simulator.faults.catalogue import KINDS
 from models.cost import Costs
+from stream.budget_told import BudgetMetrics
 from stream.model_costs import ModelCosts
 from stream.notify.notifier_events import NotifierEvents
 from stream.worker_events import WorkerEvents
@@ -76,6 +77,7 @@ def metrics() -> set[str]:
         clock_offsets=list,
     )
     WorkerEvents(registry)
+    BudgetMetrics(registry, list)
     ModelCosts(registry, Costs(), lambda: 0.0)
     NotifierEvents(registry, [])
     names = set()

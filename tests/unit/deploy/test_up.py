@@ -14,9 +14,10 @@ import pytest
 
 from deploy.up.balance import Balance, Fault, Fired, balance
 from deploy.up.children import Child
-from deploy.up.figures import Figures
+from deploy.up.figures import FOLDED, Figures
 from deploy.up.tether import VARIABLE, tether
 from ingest.contract import kafka_client
+from stream.fold.gate import Verdict
 
 S_US = 1_000_000
 EVEN = Figures(received=10, produced=9, quarantined=1, readings_produced=9, folded=7, gated=2)
@@ -51,6 +52,10 @@ def test_a_run_whose_messages_are_all_accounted_for_is_balanced() -> None:
 )
 def test_one_message_or_reading_too_many_or_too_few_is_not_balanced(change: dict[str, int]) -> None:
     assert not drawn(replace(EVEN, **change)).balanced  # type: ignore[arg-type]
+
+
+def test_what_the_gate_accepts_is_not_gated_in_maintenance_either() -> None:
+    assert set(FOLDED) == {one.name.lower() for one in Verdict if one.accepted}
 
 
 def test_a_message_that_was_sent_and_not_received_is_not_balanced() -> None:

@@ -33,6 +33,8 @@ def test_the_workers_record_becomes_the_body() -> None:
             "model": "ewma_z",
             "boundary": 1.0,
             "recent_alerts": 0.0,
+            "budget_share": 0.0,
+            "data_quality": "good",
             "rule": "anomaly",
             "severity": "warning",
             "phase": "firing",

@@ -82,6 +82,8 @@ def test_a_transition_becomes_a_record_that_says_all_of_it() -> None:
         "model": None,
         "boundary": 1.0,
         "recent_alerts": 0.0,
+        "budget_share": 0.0,
+        "data_quality": "good",
         "together": 1,
         "node": None,
     }
