@@ -28,11 +28,16 @@ FIRST = 0.5
 """The lowest score that counts as excitement."""
 LOWEST = 0.85
 """The lowest boundary."""
+HIGHEST = 1e6
+"""The highest one: what scores more is told, whoever has spent what."""
 LEVELS = 40
 _STEP = 0.17328679513998632  # ln(2) / 4: four levels double a score
+_FARTHEST = math.log(HIGHEST / FIRST)
 _ENOUGH = 10.0  # peaks by which a tail is known
 _USUAL_EXCESS = 0.35  # of a tail of which nothing is known: mean of ln(peak / level)
 _USUAL_WEIGHT = 2.0
+
+_LEAST = 1e-3  # of a budget: no class has nothing
 
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
@@ -88,7 +93,7 @@ def boundary_of(peaks: NDArray[np.float64], allowed: float, lowest: float) -> fl
         excess += peaks[above] * (above - level + 0.5) * _STEP
     mean = (excess + _USUAL_WEIGHT * _USUAL_EXCESS) / (tail + _USUAL_WEIGHT)
     beyond = mean * math.log(max(tail / allowed, 1.0))
-    boundary: float = max(lowest, FIRST * math.exp(level * _STEP + beyond))
+    boundary: float = max(lowest, FIRST * math.exp(min(level * _STEP + beyond, _FARTHEST)))
     return boundary
 
 
@@ -148,8 +153,8 @@ def refresh(
     own = shares * pools["allowed"]
     spare = np.maximum(own - [reaching(pool["peaks"], pool["boundary"] or 1.0) for pool in pools], 0.0)
     for pool, allowed in zip(pools, own + _LENT * (spare.sum() - spare), strict=True):
-        pool["daily"] = alerts_per_day * allowed / pool["allowed"]
-        pool["allowed"] = max(allowed, 1e-3)
+        pool["daily"] = max(alerts_per_day * allowed / pool["allowed"], _LEAST)
+        pool["allowed"] = max(allowed, _LEAST)
         left = pool["allowed"] * _left(pool["spent"], pool["daily"])
         pool["boundary"] = boundary_of(pool["peaks"], left, pool["lowest"])
 
