@@ -25,11 +25,16 @@ from models.compiled import kernel
 
 FIRST = 0.5
 """The lowest score that counts as excitement."""
+HIGHEST = 1e6
+"""The highest boundary: what scores more is told, whoever has spent what."""
 LEVELS = 40
 _STEP = 0.17328679513998632  # ln(2) / 4: four levels double a score
+_FARTHEST = math.log(HIGHEST / FIRST)
 _ENOUGH = 10.0  # peaks by which a tail is known
 _USUAL_EXCESS = 0.35  # of a tail of which nothing is known: mean of ln(peak / level)
 _USUAL_WEIGHT = 2.0
+
+_LEAST = 1e-3  # of a budget: no class has nothing
 
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
@@ -82,7 +87,7 @@ def boundary_of(peaks: NDArray[np.float64], allowed: float) -> float:
         excess += peaks[above] * (above - level + 0.5) * _STEP
     mean = (excess + _USUAL_WEIGHT * _USUAL_EXCESS) / (tail + _USUAL_WEIGHT)
     beyond = mean * math.log(max(tail / allowed, 1.0))
-    boundary: float = max(1.0, FIRST * math.exp(level * _STEP + beyond))
+    boundary: float = max(1.0, FIRST * math.exp(min(level * _STEP + beyond, _FARTHEST)))
     return boundary
 
 
@@ -139,8 +144,8 @@ def refresh(
     allowed = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
     needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools])
     for pool, part in zip(pools, share_out(allowed, needs, sensors * weight), strict=True):
-        pool["allowed"] = max(part, 1e-3)
-        pool["daily"] = alerts_per_day * part / allowed
+        pool["allowed"] = max(part, _LEAST)
+        pool["daily"] = max(alerts_per_day * part / allowed, _LEAST)
         left = pool["allowed"] * _left(pool["spent"], pool["daily"])
         pool["boundary"] = boundary_of(pool["peaks"], left)
 

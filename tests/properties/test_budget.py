@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream.fold.budget import (
+    HIGHEST,
     LEVELS,
     POOL,
     REFRESH_US,
     boundary_of,
     carry_pools,
+    count_peak,
     expected_per_day,
     level_of_score,
     reaching,
@@ -90,6 +92,28 @@ def test_no_more_is_shared_out_than_there_is_and_nobody_in_need_has_less_than_a_
     assert parts.sum() == pytest.approx(total)
     claimed = claimed if claimed.any() else np.ones(needed.size)
     assert (parts >= np.minimum(total * claimed / claimed.sum(), needed) * (1.0 - 1e-9)).all()
+
+
+@examples(100)
+@given(
+    sensors=st.lists(st.sampled_from([0, 1, 1_000_000]), min_size=1, max_size=4),
+    budget=st.sampled_from([20.0, 1.0 / 64, 1e6]),
+    seed=st.integers(0, 2**32),
+)
+def test_a_class_that_has_nobody_or_next_to_nothing_of_the_budget_has_a_boundary_all_the_same(
+    sensors: list[int], budget: float, seed: int
+) -> None:
+    chance, pools, now_us = np.random.default_rng(seed), np.zeros(len(sensors), POOL), START_US
+    for _ in range(8):
+        refresh(pools, np.array(sensors), np.ones(len(sensors)), budget, now_us)
+        now_us += REFRESH_US * int(chance.choice([1, 144, -3]))
+
+        assert wrong_pools(pools) is None
+        assert ((pools["boundary"] >= 1.0) & (pools["boundary"] <= HIGHEST)).all()
+        for peak in chance.choice([0.6, 1.2, 3.0, 1e9], int(chance.choice([0, 3, 100]))):
+            pool = pools[int(chance.integers(len(sensors)))]
+            count_peak(pool, peak, 0.0)
+            pool["spent"] += peak >= 1.0
 
 
 class _Site:
