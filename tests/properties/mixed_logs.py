@@ -12,8 +12,17 @@ from ingest.contract.class_settings import ANOMALY, DEFAULT_MODELS, SILENT, Clas
 from ingest.contract.classes import Kind, Reporting
 from ingest.contract.readings import Flag, Quality
 from stream.fold.budget import REFRESH_US
-from stream.fold.commands import AcceptLevel, Adopt, Command, EndMaintenance, Maintain, RejectLevel, Rename, Retire
-from stream.fold.commands import row_data
+from stream.fold.commands import (
+    AcceptLevel,
+    Adopt,
+    Command,
+    EndMaintenance,
+    Maintain,
+    RejectLevel,
+    Rename,
+    Retire,
+    row_data,
+)
 from stream.fold.definitions import Definitions
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.plan import Plan, make_plan

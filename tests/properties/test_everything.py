@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.fold.alerts import Phase, Transition
+from stream.fold.alerts import Transition
 from stream.fold.partition import LogRecord, PartitionFold
 from stream.fold.scored import Scored
 from stream.fold.state import PartitionState

@@ -32,7 +32,7 @@ def kafka_libraries(say: Callable[[str], None]) -> Path:
     home = cache / f"kafka-{kafka_version()}"
     if not home.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        with _lock(cache / ".kafka.lock"):
+        with locked(cache / ".kafka.lock"):
             if not home.exists():  # another process may have been faster
                 say(f"Downloading Kafka {kafka_version()} from Maven Central into {home} (43 MB, once)…")
                 _download(home)
@@ -58,7 +58,8 @@ def _download(home: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock; waits for whoever holds it."""
     # The kernel frees it when its holder dies, so there is no stale lock to clear.
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

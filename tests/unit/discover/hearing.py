@@ -14,15 +14,11 @@ from ingest.contract.mqtt_settings import MqttSettings
 from ingest.contract.readings import Quality
 from ingest.contract.sensors import TopicPattern, fill_field
 from ingest.contract.settings import Settings
-from ingest.contract.units import prepare
 from ingest.decoders import DECODERS, Messages
 from ingest.discover.draft import Draft, draft_of
 from ingest.discover.heard import Hearing
 from ingest.discover.text import toml_text
 from ingest.packets import Burst
-
-# The unit library takes a second to load: not in the middle of an example that is timed.
-prepare()
 
 START_US = 1_790_000_000_000_000
 

@@ -63,23 +63,42 @@ def test_a_second_process_finds_the_kernels(plant: Path) -> None:
     assert (first, second) == ("1.0 0", "1.0 1")
 
 
-MODEL_AND_FOLD = """
-from models.running_range import RunningRange
-from stream.fold.rows import fold_rows
-from ingest.contract.class_settings import EVERYTHING_ELSE
-from tests.unit.stream.logs import plan_of
-from stream.worker import warm_up
-warm_up(plan_of(EVERYTHING_ELSE), 1)
-for one in (RunningRange.run.compiled.stats, fold_rows.stats):
-    print(sum(one.cache_hits.values()), sum(one.cache_misses.values()), end=" ")
+MODEL = """
+from models.compiled import bank
+
+def step(row, ts_us, value, params):
+    return value + {added}
+
+def band(row, params):
+    return 0.0, 1.0
+
+_, _, run = bank(step, band)
+"""
+ASK_MODELS = """
+import numpy as np
+from plant import one, two
+for model in (one, two):
+    score = np.zeros(1)
+    model.run(
+        np.zeros(1, [("x", np.float64)]), np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1),
+        np.zeros(1, np.uint8), np.zeros(1, np.int32), np.ones(1, np.bool_), np.zeros((1, 1)), 1,
+        score, np.zeros(1, np.int16), np.zeros((1, 2)),
+    )
+    print(score[0], sum(model.run.compiled.stats.cache_hits.values()), end=" ")
 """
 
 
-def test_a_second_worker_compiles_nothing(tmp_path: Path) -> None:
-    """Loops over a batch are copies of one function: each model needs an entry of its own."""
-    first, second = (python(MODEL_AND_FOLD, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(2))
+def test_every_model_is_found_again_and_none_is_taken_for_another(plant: Path) -> None:
+    """Loops over a batch are copies of one function: each model needs an entry of its own.
 
-    assert (first, second) == ("0 1 0 1", "1 0 1 0")
+    That a worker finds all that it needs is seen where the image is built, in tests/integration/test_images.py.
+    """
+    for name, added in (("one", 1.0), ("two", 2.0)):
+        (plant / f"{name}.py").write_text(MODEL.format(added=added))
+
+    first, second = (python(ASK_MODELS, plant.parent, NUMBA_CACHE_DIR=str(plant.parent / "cache")) for _ in range(2))
+
+    assert (first, second) == ("1.0 0 2.0 0", "1.0 1 2.0 1")
 
 
 def test_a_place_that_cannot_be_written_is_passed_over(plant: Path) -> None:
