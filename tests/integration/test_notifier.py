@@ -103,7 +103,8 @@ class Site:
 
     def requests(self) -> list[Request]:
         """What the receiver got, in order."""
-        lines = self.requests_path.read_text().splitlines()
+        # What the receiver is just writing is no line yet.
+        lines = self.requests_path.read_text().rpartition("\n")[0].splitlines()
         return [Request(**json.loads(line)) for line in lines]
 
     def accepted(self, endpoint: str) -> list[str]:

@@ -14,7 +14,7 @@ from ingest.contract.class_settings import ClassSettings, ModelSettings, RuleSet
 from ingest.contract.classes import Reporting
 from ingest.contract.readings import Quality
 from stream.fold.alerts import Phase
-from stream.fold.commands import Maintain
+from stream.fold.commands import Maintain, Retire
 from stream.fold.explaining import DataQuality, said
 from stream.fold.gate import Verdict
 from tests.properties.test_commands import command
@@ -108,3 +108,15 @@ def test_every_quality_has_words() -> None:
 
     assert len(words) == len(DataQuality) - 1 + sum(not one.accepted for one in Verdict)
     assert not any(word.endswith(": ") for word in words)
+
+
+def test_an_alert_that_a_command_ends_is_explained_as_any_other() -> None:
+    log = [*usual(300), batch(300, 500.0)]
+    plan = plan_of(CLASS.model_copy(update={"rules": [ODD]}))
+    end = command(len(log), Retire(SENSOR), START_US + 300 * S_US)
+    fired, ended = fold_records(plan, [*records_of(log), end]).transitions
+
+    assert (fired.phase, ended.phase) == (Phase.FIRING, Phase.RESOLVED)
+    assert (ended.model, ended.band, ended.quality) == (fired.model, fired.band, "good")
+    assert ended.width == fired.width
+    assert fired.band is not None
