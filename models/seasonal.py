@@ -6,8 +6,7 @@ weeks are known, each day of the week has its own correction of the daily profil
 residuals' spread, over all bins or in the bin, whichever is wider: the hour in which a shift begins is never the same
 to the minute.
 
-Times are those of the site by a fixed offset from UTC. Daylight saving is not followed: for two weeks after a change of
-the clocks a profile that depends on people is an hour off, until it has moved; a zone as an option may come later.
+Times are those of the site (`zone`), daylight saving included: people keep it, and so does what depends on them.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960, with two seasons as in J. W. Taylor, "Short-term electricity demand forecasting using double seasonal
@@ -25,9 +24,10 @@ from numpy.typing import NDArray
 from models.compiled import bank, kernel
 from models.options import positive
 from models.resolution import see_move
+from models.site_time import offsets_of, site_us
 
 _US_PER_S = 1e6
-_US_PER_MINUTE = 60_000_000
+_ZONE = 4  # where the zone begins in the parameters
 _BINS = 48  # of a period; one bit each in `known`
 _PERIODS = 7
 _COARSE = 4  # bins that share a weekly correction
@@ -110,9 +110,9 @@ def _learn_visit(row: Any, weeks: float) -> None:
 
 
 def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
-    bin_us, offset_us, boundary_sigmas = int(params[0]), int(params[1]), params[2]
-    days, weeks = params[3], params[4]
-    local_us = ts_us + offset_us
+    bin_us, boundary_sigmas = int(params[0]), params[1]
+    days, weeks = params[2], params[3]
+    local_us = site_us(ts_us, params, _ZONE)
     index = local_us // bin_us
     place = index % _BINS
     if row["seen"] == 0:
@@ -162,16 +162,16 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
 
 
 def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
-    bin_us, local_us = int(params[0]), ts_us + int(params[1])
+    bin_us, local_us = int(params[0]), site_us(ts_us, params, _ZONE)
     index = local_us // bin_us
     place = index % _BINS
     sigma = _sigma(row, place)
-    if row["seen"] == 0 or index - row["first"] < params[3] * _BINS or sigma == 0.0:
+    if row["seen"] == 0 or index - row["first"] < params[2] * _BINS or sigma == 0.0:
         return np.nan, np.nan
     if not _is_known(row["known"], place):
         return np.nan, np.nan
-    expected = _expected(row, local_us, bin_us, params[4])
-    return expected - params[2] * sigma, expected + params[2] * sigma
+    expected = _expected(row, local_us, bin_us, params[3])
+    return expected - params[1] * sigma, expected + params[1] * sigma
 
 
 _COMPILED, _BAND, _RUN = bank(_step, _band)
@@ -185,7 +185,7 @@ class Seasonal:
     days: periods before anything is scored. A whole week by default: a model that has not seen a weekend yet would cry
         wolf over the first one.
     weeks: weeks before each day of the week has its own correction.
-    utc_offset_minutes: of the site's clock, east positive, -840 to 840.
+    zone: the site's, as "Europe/Berlin"; daylight saving is followed.
     period_s: length of a day, for what repeats by another rhythm; a week is seven of them. At least 1 s.
 
     >>> model = Seasonal(days=2)
@@ -201,7 +201,7 @@ class Seasonal:
     boundary_sigmas: float = 10.0
     days: int = 7
     weeks: int = 3
-    utc_offset_minutes: int = 0
+    zone: str = "UTC"
     period_s: float = 86_400.0
 
     BINS: ClassVar[int] = _BINS
@@ -218,14 +218,13 @@ class Seasonal:
             raise ValueError("days must be at least 2")
         if self.weeks < 1:
             raise ValueError("weeks must be at least 1")
-        if not -840 <= self.utc_offset_minutes <= 840:
-            raise ValueError("utc_offset_minutes must be between -840 and 840")
+        offsets_of(self.zone)
         if not 1.0 <= self.period_s <= 366.0 * 86_400.0:
             raise ValueError("period_s must be between 1 and 31622400")
 
     @property
     def params(self) -> NDArray[np.float64]:
-        """Length of a bin and offset from UTC in µs, boundary_sigmas, days, weeks."""
+        """Length of a bin in µs, boundary_sigmas, days, weeks, and the zone's offsets."""
         bin_us = self.period_s * _US_PER_S // _BINS
-        offset_us = self.utc_offset_minutes * _US_PER_MINUTE
-        return np.array([bin_us, offset_us, self.boundary_sigmas, self.days, self.weeks], np.float64)
+        own = [bin_us, self.boundary_sigmas, self.days, self.weeks]
+        return np.array([*own, *offsets_of(self.zone)], np.float64)

@@ -9,8 +9,8 @@ foresee have a wide boundary, and what follows the clock has a narrow one. From 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
 reported. Where every reading of three days was beyond the boundary, the model starts anew.
 
-Times are those of the site by a fixed offset from UTC. Of weeks it knows nothing: `seasonal` does, at four times the
-memory.
+Times are those of the site (`zone`), daylight saving included. Of weeks it knows nothing: `seasonal` does, at four times
+the memory.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960; a short mean of the errors as in S. Ahmad, A. Lavin, S. Purdy, Z. Agha, "Unsupervised real-time anomaly
@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from models.compiled import bank, kernel
 from models.options import at_least_2, positive
 from models.resolution import see_move
+from models.site_time import offsets_of, site_us
 
 _US_PER_S = 1e6
-_US_PER_MINUTE = 60_000_000
+_ZONE = 4  # where the zone begins in the parameters
 _BINS = 24  # of a period; one bit each in `known`
 _LEARNING = 0.3  # of a level, by each visit of its bin
 _MEMORY = 3.0  # periods, of how far the short mean is off
@@ -102,9 +103,9 @@ def _width(row: Any, ts_us: int, bin_us: int) -> float:
 
 
 def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> float:
-    bin_us, offset_us, boundary_sigmas = int(params[0]), int(params[1]), params[2]
-    alpha, warm_up = params[3], params[4]
-    local_us = ts_us + offset_us
+    bin_us, boundary_sigmas = int(params[0]), params[1]
+    alpha, warm_up = params[2], params[3]
+    local_us = site_us(ts_us, params, _ZONE)
     index = local_us // bin_us
     place = index % _BINS
     if row["bin"] == 0:
@@ -178,9 +179,9 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
 
 
 def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
-    bin_us, local_us, alpha = int(params[0]), ts_us + int(params[1]), params[3]
+    bin_us, local_us, alpha = int(params[0]), site_us(ts_us, params, _ZONE), params[2]
     sigma = _sigma(row["variance"], row["resolution"], alpha)
-    if row["bin"] == 0 or row["seen"] < params[4] or sigma == 0.0:
+    if row["bin"] == 0 or row["seen"] < params[3] or sigma == 0.0:
         return np.nan, np.nan
     index = local_us // bin_us
     place = index % _BINS
@@ -188,7 +189,7 @@ def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, flo
         return np.nan, np.nan
     # The readings that bring the short mean to the boundary.
     gain = max(alpha, 1.0 / (row["seen"] + 1.0))
-    room = params[2] * sigma * _width(row, ts_us, bin_us)
+    room = params[1] * sigma * _width(row, ts_us, bin_us)
     low, high = _expected(row, place, (local_us - index * bin_us) / bin_us)
     least = row["short"] + (row["usual"] - room - row["short"]) / gain
     most = row["short"] + (row["usual"] + room - row["short"]) / gain
@@ -205,7 +206,7 @@ class TimeOfDay:
     boundary_sigmas: the short mean's distance that scores 1.0, in standard deviations of that distance.
     short: readings that the short mean is over, at least 2.
     warm_up: readings of hours that are known before anything is scored.
-    utc_offset_minutes: of the site's clock, east positive, -840 to 840.
+    zone: the site's, as "Europe/Berlin"; daylight saving is followed.
     period_s: length of a day, for what repeats by another rhythm. At least 1 s.
 
     >>> model = TimeOfDay()
@@ -222,7 +223,7 @@ class TimeOfDay:
     boundary_sigmas: float = 6.0
     short: int = 20
     warm_up: int = 150
-    utc_offset_minutes: int = 0
+    zone: str = "UTC"
     period_s: float = 86_400.0
 
     state: ClassVar[np.dtype[Any]] = _STATE
@@ -233,14 +234,13 @@ class TimeOfDay:
     def __post_init__(self) -> None:
         positive(boundary_sigmas=self.boundary_sigmas)
         at_least_2(short=self.short, warm_up=self.warm_up)
-        if not -840 <= self.utc_offset_minutes <= 840:
-            raise ValueError("utc_offset_minutes must be between -840 and 840")
+        offsets_of(self.zone)
         if not 1.0 <= self.period_s <= 366.0 * 86_400.0:
             raise ValueError("period_s must be between 1 and 31622400")
 
     @property
     def params(self) -> NDArray[np.float64]:
-        """Length of a bin and offset from UTC in µs, boundary_sigmas, weight of the newest reading, warm_up."""
+        """Length of a bin in µs, boundary_sigmas, weight of the newest reading, warm_up, and the zone's offsets."""
         bin_us = self.period_s * _US_PER_S // _BINS
-        offset_us = self.utc_offset_minutes * _US_PER_MINUTE
-        return np.array([bin_us, offset_us, self.boundary_sigmas, 2.0 / (self.short + 1.0), self.warm_up], np.float64)
+        own = [bin_us, self.boundary_sigmas, 2.0 / (self.short + 1.0), self.warm_up]
+        return np.array([*own, *offsets_of(self.zone)], np.float64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -304,12 +306,12 @@ def test_seasonal_learns_the_weekend_as_well() -> None:
 
 
 @pytest.mark.parametrize("name", ["seasonal", "time_of_day"])
-@pytest.mark.parametrize("offset", [-300, 0, 345])
-def test_the_offset_from_utc_moves_the_bins(name: str, offset: int) -> None:
+@pytest.mark.parametrize(("zone", "offset"), [("Etc/GMT+5", -300), ("UTC", 0), ("Asia/Kathmandu", 345)])
+def test_the_zone_moves_the_bins(name: str, zone: str, offset: int) -> None:
     """The same local times make the same of everything."""
     minute = np.arange(9 * DAY, step=10)
     values = day_of(minute) + noise(minute.size, 9, 0.0)
-    here, there = MODELS.create(name, {}), MODELS.create(name, {"utc_offset_minutes": offset})
+    here, there = MODELS.create(name, {}), MODELS.create(name, {"zone": zone})
     rows = [np.zeros(1, here.state), np.zeros(1, here.state)]
 
     expected = scores(here, values, rows[0][0], ts_us=START_US + minute * MINUTE_US)
@@ -319,6 +321,25 @@ def test_the_offset_from_utc_moves_the_bins(name: str, offset: int) -> None:
     for field in here.state.names or ():
         if not field.endswith("_us"):
             assert rows[0][field].tobytes() == rows[1][field].tobytes()
+
+
+@pytest.mark.parametrize("name", ["seasonal", "time_of_day"])
+def test_a_rhythm_of_people_goes_on_when_the_clocks_change(name: str) -> None:
+    zone, first = ZoneInfo("Europe/Berlin"), datetime(2026, 3, 20, tzinfo=UTC)  # the clocks change on the 29th
+    at_us = np.array([int(first.timestamp()) * S_US + minute * 5 * MINUTE_US for minute in range(13 * 288)])
+    hours = np.array([datetime.fromtimestamp(one / 1e6, zone).hour for one in at_us])
+    values = np.where((hours >= 6) & (hours < 18), 80.0, 20.0) + noise(at_us.size, 4, 0.0)
+    found = {
+        told: scores(model := MODELS.create(name, {"zone": told}), values, as_row(model.state), ts_us=at_us)
+        for told in ("Europe/Berlin", "UTC")
+    }
+
+    assert max(found["Europe/Berlin"]) < 1.0
+    assert max(found["Europe/Berlin"][9 * 288 :]) < max(found["UTC"][9 * 288 :])
+
+
+def test_a_zone_that_there_is_not_is_refused() -> None:
+    assert "no time zone 'Europe/Berlinn'" in str(MODELS.problems("time_of_day", {"zone": "Europe/Berlinn"}))
 
 
 def test_rows_take_no_more_than_they_say() -> None:

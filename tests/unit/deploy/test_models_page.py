@@ -66,7 +66,7 @@ def test_options_and_defaults_are_those_of_the_model(name: str) -> None:
     options = {one.name: getattr(model, one.name) for one in dataclasses.fields(model) if one.init}
     written = {}
     for option, default, unit, _ in rows(section(f"`{name}`"))[1:]:
-        values = tuple(map(number, default.split(", ")))
+        values = tuple(default if unit == "IANA name" else number(one) for one in default.split(", "))
         written[option.strip("`")] = values if len(values) > 1 else values[0]
         assert unit
 
