@@ -19,6 +19,7 @@ from ingest.contract.class_settings import RuleSettings
 from models.compiled import kernel
 from stream.fold.alerts import Phase
 from stream.fold.backlog import KEPT, Episode
+from stream.fold.budget import LOWEST
 from stream.fold.calibration import REFRACTORY
 from stream.fold.clock import Clock
 from stream.fold.gate import RING, Verdict
@@ -67,6 +68,8 @@ def wrong_rows(
     sensors = arrays["sensors"]
     if not (_within(sensors["left"], 0, REFRACTORY) and _within(arrays["episodes"]["rest"], 0, REFRACTORY)):
         return "a time of excitement without end"
+    if ((sensors["left"] > 0) & ~(sensors["bar"] >= LOWEST)).any():
+        return "a time of excitement without its boundary"
     if not all(_within(sensors[name], 0.0, _LARGEST) for name in ("top", "bar", "spent", "extra")):
         return "a score that is none"
     fault = _first_fault(
