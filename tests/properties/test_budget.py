@@ -68,7 +68,9 @@ def test_no_cut_changes_scores_and_they_grow_by_little(seed: int, count: int, cu
         site = _Site(1)
         site.sensors["spent"], site.sensors["extra"] = spent, (1.0 + 0.15 * spent) ** 2 - 1.0
         site.sensors["spent_us"] = START_US
-        return np.concatenate([site.see(np.array(piece)[:, None], step) for piece in pieces if piece])[:, 0]
+        # Budgets are made anew by the clock, not by records.
+        seen = [site.see(np.array(piece)[:, None], step, anew=False) for piece in pieces if piece]
+        return np.concatenate(seen)[:, 0]
 
     whole = calibrated([scores], calibrate)
 
@@ -117,7 +119,7 @@ class _Site:
         counts = np.bincount(self.class_of, minlength=self.pools.size)
         refresh(self.pools, counts, self.weight, BUDGET, self.at_us)
 
-    def see(self, scores: Scores, step: Callable[..., object] = calibrate) -> Scores:
+    def see(self, scores: Scores, step: Callable[..., object] = calibrate, *, anew: bool = True) -> Scores:
         """Scores of shape (minutes, the first so many sensors), calibrated."""
         minutes, sensors = scores.shape
         slot = np.tile(np.arange(sensors, dtype=np.int32), minutes)
@@ -132,7 +134,7 @@ class _Site:
         )  # fmt: skip
         np.testing.assert_allclose(found * allowance["width"], scores.ravel(), rtol=1e-12)
         before, self.at_us = self.at_us, self.at_us + minutes * MINUTE_US
-        if self.at_us // REFRESH_US != before // REFRESH_US:
+        if anew and self.at_us // REFRESH_US != before // REFRESH_US:
             self._share()
         return found.reshape(scores.shape)
 

@@ -23,7 +23,7 @@ def test_partitions_add_up() -> None:
     assert list(found) == ["heat", "rest"]
     assert (found["heat"].spent, found["heat"].boundary) == (4.0, 1.5)
     # Before any sensor is known, classes share evenly, and may use a half of the other's.
-    assert found["heat"].allowed == pytest.approx(2 * 20 / PARTITIONS * 0.75)
+    assert found["heat"].allowed == pytest.approx(2 * PLAN.definitions.alerts_per_day / PARTITIONS * 0.75)
     assert found["rest"].spent == 0.0
 
 
