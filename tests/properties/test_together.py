@@ -85,7 +85,7 @@ def test_a_rejected_level_is_scored_by_what_it_was_divided_by_which_is_nothing()
 
 def test_a_level_that_changed_as_the_repair_began_is_told_to_nobody() -> None:
     run = Run().hear(values_of([(100, 20.0), (AFTER, 60.0)]))
-    assert run.stage is Stage.STEADY
+    assert run.fold.state.levels["stage"][0] == Stage.STEADY
     run.fold.state.episodes[:] = 0  # its alert was over
     run.fold.state.levels["told"] = 1
 
