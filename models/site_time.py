@@ -16,6 +16,7 @@ from models.compiled import kernel
 
 _CHANGES = 128
 _SEARCHES = 7  # halvings of so many
+_NEVER = 1e18
 SIZE = 1 + 2 * _CHANGES
 """Numbers in a table of offsets."""
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2060, 1, 1, tzinfo=UTC)
@@ -57,7 +58,7 @@ def offsets_of(zone: str) -> tuple[float, ...]:
     if len(times) > _CHANGES:
         raise ValueError(f"zone: {zone} changes its clocks too often")
     missing = _CHANGES - len(times)
-    return (ahead(_FIRST) / _US, *times, *[np.inf] * missing, *offsets, *[0.0] * missing)
+    return (ahead(_FIRST) / _US, *times, *[_NEVER] * missing, *offsets, *[0.0] * missing)
 
 
 @kernel

@@ -9,8 +9,8 @@ foresee have a wide boundary, and what follows the clock has a narrow one. From 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
 reported. Where every reading of three days was beyond the boundary, the model starts anew.
 
-Times are those of the site (`zone`), daylight saving included. Of weeks it knows nothing: `seasonal` does, at four times
-the memory.
+Times are those of the site (`zone`), daylight saving included. Of weeks it knows nothing: `seasonal` does, at four
+times the memory.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960; a short mean of the errors as in S. Ahmad, A. Lavin, S. Purdy, Z. Agha, "Unsupervised real-time anomaly

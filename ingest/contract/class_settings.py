@@ -143,8 +143,10 @@ class ClassSettings(Section):
     warm_up: int = Field(0, ge=0, le=10**9)
     """How many readings of a sensor are learned before its score counts; models have their own besides."""
     level_after: int = Field(300, ge=0, le=10**6)
-    """After so many readings that stay elsewhere, while an alert was open, the level has changed: one event says so,
-    and models learn anew. 0: never."""
+    """After so many readings that stay elsewhere, where an alert was open, the level has changed, if it lasts: one
+    event says so, and models learn anew. 0: never."""
+    level_lasts: DurationUs = _DAY_US
+    """For so long, at least, it has to be elsewhere: what comes back with the shift or the night is no other level."""
 
     @field_validator("models", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.compiled import ORDERLY, kernel
 from stream.fold.budget import FIRST, count_peak
+from stream.fold.levels import CHANGED, OUT, follow_level, outside_of_rejected, says_nothing
 
 REFRACTORY = 100
 """Readings that belong to one time of excitement."""
@@ -29,7 +30,7 @@ _DAY_US = 86_400_000_000.0
 
 ALLOWANCE = np.dtype([("width", np.float64), ("spent", np.float64), ("warming", np.int64)])
 """Of a row. width: what its combined score was divided by. spent: alerts of its sensor within about a day before.
-warming: 1 where models do not know the sensor, or its new level, yet; see `levels.follow_levels`.
+warming: 1 where models do not know the sensor, or its new level, yet; see `levels.says_nothing`.
 """
 
 
@@ -46,53 +47,93 @@ def _widen(row: Any, ts_us: int, alerts: float) -> None:
 
 
 @kernel
+def _calibrated(row: Any, pool: Any, ts_us: int, score: float, allowance: Any) -> float:
+    """The calibrated score of a combined one. row: SENSOR. pool: POOL. allowance: ALLOWANCE, is written."""
+    if row["extra"] > 0.0 and row["left"] == 0 and ts_us - row["spent_us"] >= _HOUR_US:
+        _widen(row, ts_us, 0.0)
+    width = 1.0 + row["extra"]
+    own = score / width
+    boundary = pool["boundary"] if pool["boundary"] > 0.0 else 1.0
+    if row["left"] > 0:
+        boundary = row["bar"]
+        row["left"] -= 1
+        if own > row["top"]:
+            if row["top"] < boundary <= own:
+                pool["spent"] += 1.0
+            count_peak(pool, own, row["top"])
+            row["top"] = own
+        if row["left"] == 0:
+            if own >= _STILL * boundary:
+                row["left"] = _AGAIN
+            elif row["top"] >= boundary:
+                _widen(row, ts_us, 1.0)
+    elif own >= FIRST:
+        row["left"] = REFRACTORY
+        row["bar"] = boundary
+        row["top"] = own
+        if own >= boundary:
+            pool["spent"] += 1.0
+        count_peak(pool, own, 0.0)
+    allowance["width"] = width * boundary
+    allowance["spent"] = row["spent"]
+    calibrated: float = own / boundary
+    return calibrated
+
+
+@kernel
 def calibrate(
     sensors: Any,
     pools: Any,
+    levels: Any,
     pool_of: NDArray[np.int32],
     class_of: NDArray[np.int32],
+    limits: Any,
     slot: NDArray[np.int32],
     ts_us: NDArray[np.int64],
-    verdict: NDArray[np.uint8],
+    value: NDArray[np.float64],
+    seen: NDArray[np.uint8],
+    held: NDArray[np.uint8],
     score: NDArray[np.float64],
+    scored_by: NDArray[np.int16],
+    expected: NDArray[np.float64],
     allowance: Any,
-) -> None:
-    """Make combined scores calibrated ones, in place and in order.
+) -> int:
+    """Make combined scores those that rules will see, in place and in order, and follow levels by them. Returns how
+    many rows were of sensors whose level is not calm.
 
-    sensors: SENSOR, shape (slots,). pools: POOL, shape (pools,). pool_of: by class. verdict: rows that are not ORDERLY
-    are left alone. score: shape (rows,). allowance: ALLOWANCE, shape (rows,): width and spent are
-    written.
+    sensors: SENSOR, levels: LEVEL, shape (slots,). pools: POOL, shape (pools,). pool_of: by class. seen: rows that are
+    not ORDERLY are left alone. held: what `levels.hold` wrote, or of no length where it was not needed. score: shape
+    (rows,). allowance: ALLOWANCE, shape (rows,), is written.
+
+    Both in one loop, row by row: what says nothing (`levels.says_nothing`) spends nothing of the budget, and what it
+    spends decides where a run begins.
     """
+    busy = 0
     for i in range(slot.size):
-        if verdict[i] != ORDERLY:
+        if seen[i] != ORDERLY:
             continue
-        row = sensors[slot[i]]
-        pool = pools[pool_of[class_of[slot[i]]]]
-        if row["extra"] > 0.0 and row["left"] == 0 and ts_us[i] - row["spent_us"] >= _HOUR_US:
-            _widen(row, ts_us[i], 0.0)
-        width = 1.0 + row["extra"]
-        own = score[i] / width
-        boundary = pool["boundary"] if pool["boundary"] > 0.0 else 1.0
-        if row["left"] > 0:
-            boundary = row["bar"]
-            row["left"] -= 1
-            if own > row["top"]:
-                if row["top"] < boundary <= own:
-                    pool["spent"] += 1.0
-                count_peak(pool, own, row["top"])
-                row["top"] = own
-            if row["left"] == 0:
-                if own >= _STILL * boundary:
-                    row["left"] = _AGAIN
-                elif row["top"] >= boundary:
-                    _widen(row, ts_us[i], 1.0)
-        elif own >= FIRST:
-            row["left"] = REFRACTORY
-            row["bar"] = boundary
-            row["top"] = own
-            if own >= boundary:
-                pool["spent"] += 1.0
-            count_peak(pool, own, 0.0)
-        allowance[i]["width"] = width * boundary
-        allowance[i]["spent"] = row["spent"]
-        score[i] = own / boundary
+        at = slot[i]
+        row, level, limit = sensors[at], levels[at], limits[class_of[at]]
+        if level["seen"] == 0:
+            level["first_us"] = ts_us[i]
+        level["seen"] += 1
+        is_held = held.size > 0 and held[i] != 0
+        if is_held and held[i] == OUT:
+            score[i] = outside_of_rejected(level, value[i])
+            scored_by[i] = -1
+            expected[i, 0] = level["low"]
+            expected[i, 1] = level["high"]
+            allowance[i]["width"] = 1.0
+            allowance[i]["spent"] = row["spent"]
+            continue
+        nothing = 0 if is_held else says_nothing(level, limit["warm_up"], value[i])
+        allowance[i]["warming"] = nothing == 1 or level["stage"] == CHANGED
+        if nothing != 0:
+            score[i] = 0.0
+            scored_by[i] = -1
+            expected[i, 0] = np.nan if nothing == 1 else level["low"]
+            expected[i, 1] = np.nan if nothing == 1 else level["high"]
+        score[i] = _calibrated(row, pools[pool_of[class_of[at]]], ts_us[i], score[i], allowance[i])
+        if not is_held and nothing != 1:
+            busy += follow_level(level, limit, ts_us[i], value[i], score[i], expected[i, 0], expected[i, 1])
+    return busy

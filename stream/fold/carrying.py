@@ -74,6 +74,8 @@ def carry(old: Plan, rows: Mapping[str, NDArray[Any]], new: Plan, class_of: NDAr
     sensors["until_us"][~same_weights] = 0
     # Another unit: neither levels nor what was learned mean anything.
     made["levels"][~same_numbers] = 0
+    for name in ("left", "top", "bar", "spent", "spent_us", "extra"):
+        sensors[name][~same_numbers] = 0
     had = (rows["panes"]["id"] != NO_PANE).any(axis=1)
     kept = _carry_panes(old, rows["panes"], new, made["panes"], same_weights)
     carried = Carried(made, same_weights, had & kept, had & ~kept)

@@ -67,6 +67,8 @@ def wrong_rows(
     sensors = arrays["sensors"]
     if not (_within(sensors["left"], 0, REFRACTORY) and _within(arrays["episodes"]["rest"], 0, REFRACTORY)):
         return "a time of excitement without end"
+    if ((sensors["left"] > 0) & ~(sensors["bar"] >= 1.0)).any():
+        return "a time of excitement without its boundary"
     if not all(_within(sensors[name], 0.0, _LARGEST) for name in ("top", "bar", "spent", "extra")):
         return "a score that is none"
     fault = _first_fault(

@@ -1,9 +1,11 @@
 """Level changes: a sensor that alerted and then stays elsewhere, as steady as before, has another level.
 
 A reading that scores 1.0 and is outside a band with two ends begins a run. The run goes on until ten readings in a row
-are inside that old band again. If an alert on a score was open when the run began, and after `level_after` readings the
-run's mean is beyond the band and its spread is like the band's (a standard deviation of at most a quarter of its width:
-bands are several of the old one's wide), the level has changed: what is still moving is not.
+are inside that old band again. The level has changed if an alert on a score was open when the run began, and after
+`level_after` readings and `level_lasts` the run's mean is well beyond the band, by a quarter of its width, and its
+spread is like the band's: a standard deviation of at most a quarter of its width, as bands are several of the old one's
+wide. So what is still moving is no level, nor is what a shift or a night brings and takes, nor what is stuck. Nor has a
+sensor another level before it has been known for `level_lasts`.
 
 Kernels only mark rows. What follows (alerts end, models begin anew) is done when the partition's clock moves on, in
 `relearning.py`: models run over a batch one after the other, so only there the result is the same for any split.
@@ -44,6 +46,7 @@ class Stage(IntEnum):
 
 
 _CALM, _OUTSIDE, _WATCHED, _STEADY, _CHANGED, _BACK, _LEARNED, _REJECTED, _SETTLED = (int(one) for one in Stage)
+CHANGED = _CHANGED
 EVENT_OPEN = (_CHANGED, _BACK, _LEARNED)
 """Stages of a "level changed" that is not over."""
 
@@ -59,15 +62,17 @@ LEVEL = np.dtype(
         ("run", np.int32),  # readings in it, negative below the band; of CHANGED: readings since
         ("inside", np.int32),  # readings in a row inside the old band
         ("told", np.int32),  # 1: people know of the alert, so they are told of the event
+        ("first_us", np.int64),  # of the readings seen
     ]
 )
-"""State per sensor: a cache line."""
+"""State per sensor."""
 
 BACK_AFTER = 10
 """So many readings in a row inside the old band: the sensor is back."""
 _LONGEST = 2**30
 _WORST = 1e9
-_IN, _OUT = 1, 2
+IN, OUT = 1, 2
+"""What `hold` says of a row."""
 
 
 @borrowing_kernel
@@ -91,82 +96,56 @@ def hold(
         if row["stage"] != _REJECTED:
             continue
         if row["low"] <= value[i] <= row["high"]:
-            held[i] = _IN
+            held[i] = IN
             row["inside"] += 1
             if row["inside"] >= BACK_AFTER:
                 row["stage"] = _CALM
         else:
-            held[i] = _OUT
+            held[i] = OUT
             taught[i] = MASKED
             row["inside"] = 0
 
 
 @borrowing_kernel
-def follow_levels(
-    levels: Any,
-    class_of: NDArray[np.int32],
-    limits: Any,
-    slot: NDArray[np.int32],
-    ts_us: NDArray[np.int64],
-    value: NDArray[np.float64],
-    seen: NDArray[np.uint8],
-    held: NDArray[np.uint8],
-    score: NDArray[np.float64],
-    scored_by: NDArray[np.int16],
-    expected: NDArray[np.float64],
-    allowance: Any,
-) -> int:
-    """Count each sensor's readings, and follow its level; scores are those that rules will see. Returns how many rows
-    were of sensors whose level is not calm.
-
-    held: what `hold` wrote, or of no length where it was not needed. Writes scores: nothing scores before its class's
-    `warm_up`, nor where a level before is kept and the reading is in its band; what is held scores by its distance from
-    the middle of the old band, in halves of its width. `warming` of allowance says whose models do not know it yet.
+def outside_of_rejected(row: Any, value: float) -> float:
+    """The score of a reading that `hold` has held: its distance from the middle of the old band, in halves of its
+    width.
     """
-    busy = 0
-    for i in range(slot.size):
-        if seen[i] != FOLDED:
-            continue
-        limit = limits[class_of[slot[i]]]
-        row = levels[slot[i]]
-        row["seen"] += 1
-        if held.size > 0 and held[i] != 0:
-            if held[i] == _OUT:
-                half = 0.5 * (row["high"] - row["low"])
-                middle = row["low"] + half
-                score[i] = min(max(abs(value[i] - middle) / half, 1.0), _WORST)
-                scored_by[i] = -1
-                expected[i, 0] = row["low"]
-                expected[i, 1] = row["high"]
-            continue
-        if row["seen"] <= limit["warm_up"]:
-            allowance[i]["warming"] = 1
-            score[i] = 0.0
-            scored_by[i] = -1
-            expected[i, 0] = np.nan
-            expected[i, 1] = np.nan
-            continue
-        stage = row["stage"]
-        allowance[i]["warming"] = stage == _CHANGED
-        if stage >= _CHANGED and row["low"] <= value[i] <= row["high"]:
-            # The level that was before: models know nothing of it, and it is not unusual.
-            score[i] = 0.0
-            scored_by[i] = -1
-            expected[i, 0] = row["low"]
-            expected[i, 1] = row["high"]
-        if stage == _SETTLED:
-            come_back(row, value[i])
-        if stage in (_CALM, _SETTLED):
-            if score[i] >= 1.0 and limit["level_after"] > 0:
-                begin_run(row, ts_us[i], value[i], expected[i, 0], expected[i, 1])
-                busy += 1
-            continue
-        busy += 1
-        if stage in (_OUTSIDE, _WATCHED):
-            go_on(row, value[i], limit["level_after"])
-        elif stage == _CHANGED:
-            learn_anew(row, value[i], max(limit["level_after"], limit["warm_up"]))
-    return busy
+    half = 0.5 * (row["high"] - row["low"])
+    middle = row["low"] + half
+    score: float = min(max(abs(value - middle) / half, 1.0), _WORST)
+    return score
+
+
+@borrowing_kernel
+def says_nothing(row: Any, warm_up: int, value: float) -> int:
+    """Whether a reading's score is none: 1 before its class's `warm_up` is over, 2 where a level before is kept and the
+    reading is in its band: models know nothing of it, and it is not unusual. Else 0.
+    """
+    if row["seen"] <= warm_up:
+        return 1
+    return 2 if row["stage"] >= _CHANGED and row["low"] <= value <= row["high"] else 0
+
+
+@borrowing_kernel
+def follow_level(row: Any, limit: Any, ts_us: int, value: float, score: float, low: float, high: float) -> int:
+    """Follow a sensor's level by one more reading, with the score that rules will see and its band; 1 if the level is
+    not calm, else 0.
+    """
+    if row["stage"] == _SETTLED:
+        come_back(row, value)
+    stage = row["stage"]
+    if stage in (_CALM, _SETTLED):
+        # What has been there for less time than another level has to last was none itself.
+        if score >= 1.0 and limit["level_after"] > 0 and ts_us - row["first_us"] >= limit["level_lasts_us"]:
+            begin_run(row, ts_us, value, low, high)
+            return 1
+        return 0
+    if stage in (_OUTSIDE, _WATCHED):
+        go_on(row, ts_us, value, limit["level_after"], limit["level_lasts_us"])
+    elif stage == _CHANGED:
+        learn_anew(row, value, max(limit["level_after"], limit["warm_up"]))
+    return 1
 
 
 @borrowing_kernel
@@ -188,7 +167,7 @@ def begin_run(row: Any, ts_us: int, value: float, low: float, high: float) -> No
 
 
 @borrowing_kernel
-def go_on(row: Any, value: float, after: int) -> None:
+def go_on(row: Any, ts_us: int, value: float, after: int, lasts_us: int) -> None:
     """The next reading of a run."""
     sign = 1 if row["run"] > 0 else -1
     readings = min(abs(row["run"]), _LONGEST) + 1
@@ -202,10 +181,13 @@ def go_on(row: Any, value: float, after: int) -> None:
         row["stage"] = _CALM
     elif row["stage"] == _WATCHED and readings >= after:
         quarter = 0.25 * (row["high"] - row["low"])
-        elsewhere = row["mean"] > row["high"] if sign > 0 else row["mean"] < row["low"]
-        if elsewhere and row["m2"] <= quarter * quarter * (readings - 1):
-            row["stage"] = _STEADY
-            row["inside"] = 0
+        # Half as far again from the middle of the band as its end is.
+        away = row["mean"] - row["high"] if sign > 0 else row["low"] - row["mean"]
+        # What does not vary at all is stuck, or a switch.
+        if away >= quarter and 0.0 < row["m2"] <= quarter * quarter * (readings - 1):
+            if ts_us - row["since_us"] >= lasts_us:
+                row["stage"] = _STEADY
+                row["inside"] = 0
         else:
             # It is still on its way, or restless: as many readings from here on, again.
             row["run"] = sign
@@ -234,7 +216,7 @@ def calm(levels: NDArray[Any]) -> None:
     """Forget runs and events of some rows; what was rejected stays so."""
     rejected = levels["stage"] == Stage.REJECTED
     for name in levels.dtype.names or ():
-        if name != "seen":
+        if name not in ("seen", "first_us"):
             kept = rejected & (name not in ("since_us", "mean", "m2", "run", "told"))
             levels[name] = np.where(kept, levels[name], 0)
 

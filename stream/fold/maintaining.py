@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from stream.fold.alerts import Transition
 from stream.fold.explaining import DataQuality, said
-from stream.fold.levels import EVENT_OPEN
+from stream.fold.levels import EVENT_OPEN, Stage
 from stream.fold.plan import Plan
 from stream.fold.relearning import end_alerts
 from stream.fold.state import PartitionState
+
+_TO_TELL = (int(Stage.STEADY), *EVENT_OPEN)
 
 
 def in_maintenance(state: PartitionState, at_us: int) -> NDArray[np.bool_]:
@@ -26,6 +28,6 @@ def end_masked(plan: Plan, state: PartitionState) -> list[Transition]:
         return []
     state.masks.forget(state.now_us)
     masked, used = state.masks.at(state.now_us), state.slots.rows
-    masked &= (state.episodes[:used]["phase"] != 0).any(axis=1) | np.isin(state.levels[:used]["stage"], EVENT_OPEN)
+    masked &= (state.episodes[:used]["phase"] != 0).any(axis=1) | np.isin(state.levels[:used]["stage"], _TO_TELL)
     ended = [one for slot in np.flatnonzero(masked).tolist() for one in end_alerts(plan, state, slot)]
     return [replace(one, quality=said(DataQuality.MAINTENANCE)) for one in ended]

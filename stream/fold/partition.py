@@ -253,7 +253,9 @@ class PartitionFold:
             readings.flags, verdict, reworded, folded, state.turns,
         )  # fmt: skip
         folded.flags.writeable = False  # as what comes over the wire: kernels are compiled for that
-        seen, score, scored_by, expected, allowance = score_rows(plan, state, slot, readings.ts_us, folded, verdict)
+        seen, score, scored_by, expected, allowance = score_rows(
+            plan, state, slot, readings.ts_us, folded, verdict, readings.value
+        )  # fmt: skip
         fold_sketches(state.sketches, state.sensors, state.class_of, plan.limits, slot, readings.ts_us, folded, verdict)
         backlog = backlog_rows(readings, envelope, plan.backlog_us)
         hear(state.heard_us, state.silences, state.sensors, state.alive_us, slot, seen, backlog)

@@ -41,10 +41,12 @@ LIMITS = np.dtype(
         ("sentinels", np.float64, (MOST_SENTINELS,)),
         ("warm_up", np.int64),  # readings before a score counts
         ("level_after", np.int64),  # readings after which another level is one; 0: never
+        ("level_lasts_us", np.int64),  # and the least time
     ]
 )
 
 _CLAIMS = {"info": 1.0, "warning": 2.0, "critical": 4.0}
+_NO_CLAIM = 1e-9  # of those who have no rule on scores
 # Squares of what is folded must stay finite.
 _LARGEST = 1e100
 
@@ -128,6 +130,7 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["warm_up"] = one.warm_up
         # What nobody is told of as an alert is no event either.
         row["level_after"] = one.level_after if any(rule.signal == "score" for rule in one.rules) else 0
+        row["level_lasts_us"] = one.level_lasts
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]
     rule_rows = np.zeros((len(classes), max(map(len, rules))), RULE)
@@ -162,7 +165,7 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
 
 def _claim(rules: Sequence[RuleSettings]) -> float:
     """Of a sensor of a class to the budget of alerts."""
-    return max((_CLAIMS[rule.severity] for rule in rules if rule.signal == "score"), default=_CLAIMS["info"])
+    return max((_CLAIMS[rule.severity] for rule in rules if rule.signal == "score"), default=_NO_CLAIM)
 
 
 def _set_sentinels(row: Any, one: ClassSettings) -> None:

@@ -127,8 +127,11 @@ def event(state: PartitionState, slot: int, phase: Phase) -> Transition:
     score: how far the new level is from the old band's middle, in halves of its width.
     """
     row, sensor, since_us = state.levels[slot], state.names[slot], int(state.levels[slot]["since_us"])
-    low, high, level = float(row["low"]), float(row["high"]), float(row["mean"])
-    half, last = 0.5 * (high - low), state.sensors[slot]
+    last = state.sensors[slot]
+    # Of a counter that was unwrapped, as the values that people see.
+    offset = float(last["offset"])
+    low, high, level = float(row["low"]) - offset, float(row["high"]) - offset, float(row["mean"]) - offset
+    half = 0.5 * (high - low)
     return Transition(
         id=alert_id(RULE, REVISION, sensor, since_us),
         phase=phase,

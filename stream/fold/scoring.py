@@ -1,4 +1,4 @@
-"""From folded rows to scores: masks, the models' banks, calibration, levels; in this order."""
+"""From folded rows to scores: masks, the models' banks, then calibration and levels together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.fold.calibration import ALLOWANCE, calibrate
-from stream.fold.levels import follow_levels
+from stream.fold.gate import FOLDED
 from stream.fold.plan import Plan
 from stream.fold.relearning import taught_and_held
 from stream.fold.state import PartitionState
@@ -35,8 +35,9 @@ def score_rows(
     ts_us: NDArray[np.int64],
     value: NDArray[np.float64],
     verdict: NDArray[np.uint8],
+    raw: NDArray[np.float64],
 ) -> RowScores:
-    """Let models score rows and learn from them. value: as folded, counters unwrapped."""
+    """Let models score rows and learn from them. value: as folded, counters unwrapped; raw: as they came."""
     rows = slot.size
     seen = state.masks.of_rows(slot, ts_us, verdict)
     taught, held = taught_and_held(state, slot, value, seen)
@@ -48,9 +49,13 @@ def score_rows(
             bank, slot, ts_us, value, taught, state.class_of, used.uses, used.params, number, score, by, expected
         )  # fmt: skip
     allowance = np.zeros(rows, ALLOWANCE)
-    calibrate(state.sensors, state.pools, plan.pool_of, state.class_of, slot, ts_us, taught, score, allowance)
-    busy = follow_levels(
-        state.levels, state.class_of, plan.limits, slot, ts_us, value, seen, held, score, by, expected, allowance
+    busy = calibrate(
+        state.sensors, state.pools, state.levels, plan.pool_of, state.class_of, plan.limits, slot, ts_us, value, seen,
+        held, score, by, expected, allowance,
     )  # fmt: skip
     state.may_be_due |= busy > 0
+    if plan.limits["counter"].any():
+        # Bands beside the value as it came.
+        turned = np.flatnonzero((seen == FOLDED) & (value != raw))
+        expected[turned] -= (value[turned] - raw[turned])[:, None]
     return RowScores(seen, score, by, expected, allowance)

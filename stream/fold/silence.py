@@ -121,16 +121,19 @@ def hear(
     FOLDED nor STATE.
     """
     for i in range(slot.size):
-        if verdict[i] == _RETAINED or verdict[i] == OVER_BUDGET:
+        if verdict[i] == OVER_BUDGET:
             continue
         at = slot[i]
-        gap_us = alive_us - heard_us[at]
-        heard_us[at] = alive_us
         row = silences[at]
         if row["mean_us"] < 0.0:
+            # Of what is shown after the whole record: whatever came last has to say so, the stored message as well.
             sensor = sensors[at]
             row["long_us"] = -1.0 if sensor["shown_quality"] == BAD and sensor["last_us"] > 0 else 0.0
-        elif gap_us > 0 and not backlog[i] and (verdict[i] == FOLDED or verdict[i] == _STATE):
+        if verdict[i] == _RETAINED:
+            continue
+        gap_us = alive_us - heard_us[at]
+        heard_us[at] = alive_us
+        if row["mean_us"] >= 0.0 and gap_us > 0 and not backlog[i] and (verdict[i] == FOLDED or verdict[i] == _STATE):
             learn(row, float(gap_us), alive_us >= int(row["from_s"]) * _US)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 
 from ingest.contract.class_settings import ANOMALY, DEFAULT_MODELS, SILENT, ClassSettings, ModelSettings, RuleSettings
 from ingest.contract.classes import Kind, Reporting
@@ -44,23 +45,22 @@ from tests.unit.stream.logs import (
 _EAGER = [ModelSettings(name=one.name, options={"warm_up": 15}) for one in DEFAULT_MODELS[:1]] + DEFAULT_MODELS[1:2]
 _EAGER += [ModelSettings(name="ewma_z", options={"warm_up": 15})]
 _SCORED = [ANOMALY, SILENT, RuleSettings(name="hot", signal="value", above=200.0, severity="critical")]
+_SOON: dict[str, Any] = {"level_after": 20, "level_lasts": "5m"}
+_WARM = ClassSettings(name="warm", match=["**/t*"], unit="Cel", models=_EAGER)
 CLASSES = (
-    ClassSettings(name="counter", match=["**/count"], kind=Kind.COUNTER, models=_EAGER, level_after=20),
+    ClassSettings(name="counter", match=["**/count"], kind=Kind.COUNTER, models=_EAGER, **_SOON),
     ClassSettings(name="door", match=["**/door"], reporting=Reporting.ON_CHANGE, models=_EAGER, staleness="5m"),
     ClassSettings(name="shown", match=["**/shown"], models=_EAGER, rules=[]),
     ClassSettings(name="limits", match=["**/limit"], models=[], rules=_SCORED[2:]),
     ClassSettings(name="nobody", match=["nowhere/**"]),
-    ClassSettings(name="gauge", match=["**"], models=_EAGER, rules=_SCORED, level_after=20, warm_up=5),
+    ClassSettings(name="gauge", match=["**"], models=_EAGER, rules=_SCORED, warm_up=5, **_SOON),
 )
 PLANS: tuple[Plan, ...] = tuple(
     make_plan(Definitions(classes, 9, FUTURE_US, alerts_per_day=per_day, forget_us=6 * HOUR_US), MODELS)
     for classes, per_day in (
         (CLASSES, 400),
         ((*CLASSES[1:4], CLASSES[0], *CLASSES[4:]), 20),
-        (
-            (*CLASSES[:1], ClassSettings(name="hot", match=["**/t*"], unit="Cel", models=_EAGER), *CLASSES[1:]),
-            1_000_000,
-        ),
+        ((CLASSES[0], _WARM, *CLASSES[1:]), 1_000_000),
     )
 )
 SENSORS = ("a/1/t1", "a/1/t2", "a/1/count", "a/1/door", "a/2/t1", "a/2/shown", "b/1/limit")

@@ -27,6 +27,8 @@ from stream.fold.budget import (
     wrong_pools,
 )
 from stream.fold.calibration import ALLOWANCE, REFRACTORY, calibrate
+from stream.fold.levels import LEVEL
+from stream.fold.plan import LIMITS
 from stream.fold.rows import SENSOR
 from tests.unit.stream.logs import MINUTE_US, START_US, examples
 
@@ -62,11 +64,13 @@ def test_fewer_peaks_reach_a_higher_score(peaks: Scores, low: float, high: float
 def test_scores_never_grow_and_no_cut_changes_them(seed: int, count: int, cut: int, spent: float) -> None:
     scores = (0.2 * np.random.default_rng(seed).pareto(1.0, count)).tolist()
 
-    def calibrated(pieces: list[list[float]], step: Callable[..., None]) -> Scores:
+    def calibrated(pieces: list[list[float]], step: Callable[..., object]) -> Scores:
         site = _Site(1)
         site.sensors["spent"], site.sensors["extra"] = spent, (1.0 + 0.15 * spent) ** 2 - 1.0
         site.sensors["spent_us"] = START_US
-        return np.concatenate([site.see(np.array(piece)[:, None], step) for piece in pieces if piece])[:, 0]
+        # Budgets are made anew by the clock, not by records.
+        seen = [site.see(np.array(piece)[:, None], step, anew=False) for piece in pieces if piece]
+        return np.concatenate(seen)[:, 0]
 
     whole = calibrated([scores], calibrate)
 
@@ -121,6 +125,7 @@ class _Site:
 
     def __init__(self, sensors: int, pools: int = 1, weight: tuple[float, ...] | None = None) -> None:
         self.sensors = np.zeros(sensors, SENSOR)
+        self.levels = np.zeros(sensors, LEVEL)
         self.pools = np.zeros(pools, POOL)
         self.weight = np.ones(pools) if weight is None else np.array(weight)
         self.class_of = (np.arange(sensors) % pools).astype(np.int32)
@@ -132,18 +137,22 @@ class _Site:
         counts = np.bincount(self.class_of, minlength=self.pools.size)
         refresh(self.pools, counts, self.weight, BUDGET, self.at_us)
 
-    def see(self, scores: Scores, step: Callable[..., None] = calibrate) -> Scores:
+    def see(self, scores: Scores, step: Callable[..., object] = calibrate, *, anew: bool = True) -> Scores:
         """Scores of shape (minutes, the first so many sensors), calibrated."""
         minutes, sensors = scores.shape
         slot = np.tile(np.arange(sensors, dtype=np.int32), minutes)
         ts_us = np.repeat(self.at_us + np.arange(minutes) * MINUTE_US, sensors)
         found, allowance = scores.ravel().copy(), np.zeros(scores.size, ALLOWANCE)
         pool_of = np.arange(self.pools.size, dtype=np.int32)
-        verdict = np.zeros(scores.size, np.uint8)
-        step(self.sensors, self.pools, pool_of, self.class_of, slot, ts_us, verdict, found, allowance)
+        by, expected = np.zeros(scores.size, np.int16), np.full((scores.size, 2), np.nan)
+        step(
+            self.sensors, self.pools, self.levels, pool_of, self.class_of, np.zeros(self.pools.size, LIMITS), slot,
+            ts_us, np.zeros(scores.size), np.zeros(scores.size, np.uint8), np.zeros(0, np.uint8), found, by, expected,
+            allowance,
+        )  # fmt: skip
         np.testing.assert_allclose(found * allowance["width"], scores.ravel(), rtol=1e-12)
         before, self.at_us = self.at_us, self.at_us + minutes * MINUTE_US
-        if self.at_us // REFRESH_US != before // REFRESH_US:
+        if anew and self.at_us // REFRESH_US != before // REFRESH_US:
             self._share()
         return found.reshape(scores.shape)
 

@@ -31,7 +31,7 @@ from tests.unit.stream.logs import (
 AFTER = 30
 SENSOR = "a/1/t"
 CLASS = ClassSettings(
-    name="any", match=["**"], windows=["1m"], level_after=AFTER,
+    name="any", match=["**"], windows=["1m"], level_after=AFTER, level_lasts="0s",
     models=[
         ModelSettings(name="ewma_z", options={"warm_up": 20}),
         ModelSettings(name="running_range", options={"warm_up": 20}),
@@ -200,6 +200,20 @@ def test_a_drift_that_ends_is_a_level_then() -> None:
     drift = values_of([(100, 20.0)]) + [20.0 + 5.0 * at for at in range(50)] + values_of([(200, 270.0)])
     ((fired, _), _) = Run().hear(drift).of("level")
     assert 150 + AFTER <= fired <= 150 + 2 * AFTER + 2
+
+
+def test_what_goes_with_the_shift_is_no_level_and_what_lasts_is_one() -> None:
+    lasting = plan_of(CLASS.model_copy(update={"level_lasts": 150 * S_US}))
+
+    assert Run(lasting).hear(values_of([(200, 20.0), (140, 60.0), (100, 20.0)])).of("level") == []
+    ((fired, _), _) = Run(lasting).hear(values_of([(200, 20.0), (220, 60.0)])).of("level")
+    assert 350 <= fired <= 352
+
+
+def test_before_a_sensor_is_known_for_long_it_has_no_other_level() -> None:
+    lasting = plan_of(CLASS.model_copy(update={"level_lasts": 150 * S_US}))
+
+    assert Run(lasting).hear(values_of([(140, 20.0), (300, 60.0)])).of("level") == []
 
 
 @pytest.mark.parametrize(
