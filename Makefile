@@ -25,6 +25,7 @@ run: $(INSTALLED) ## start Millstream with brokers of its own on this machine
 	@$(VENV)/bin/millstream up $(ARGS)
 
 test: $(INSTALLED) ## everything CI checks: style, types, imports and all tests
+	@# Two at a time: types take as long as all else.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types kernels lint arrows peers
 	@echo "Testing (real servers are started where installed)…"
 	@$(PYTEST) -ra $(ARGS)

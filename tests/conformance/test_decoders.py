@@ -11,13 +11,14 @@ What a format needs of its own for this suite (options to try, topics, hostile a
 from __future__ import annotations
 
 import json
+from functools import cache
 from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.contract.errors import Reason
@@ -25,8 +26,7 @@ from ingest.contract.readings import MAX_TS_US, MIN_TS_US, Quality
 from ingest.decoders import DECODERS, Decoded, Decoder, Messages
 from ingest.decoders.base import Remembering
 from tests.conformance.payloads import Sent, payloads_of
-
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.unit.stream.logs import examples
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "decoders"
 
@@ -239,15 +239,20 @@ def test_all_hostile_payloads_in_one_burst(name: str, options: dict[str, Any]) -
     check(name, options, [(topic, payload) for topic in known.topics for payload in [*HOSTILE, *known.hostile]])
 
 
-@every_decoder
-@few
-@given(data=st.data())
-def test_a_burst_gives_what_each_payload_gives_alone(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+@cache
+def bursts(name: str) -> st.SearchStrategy[list[Sent]]:
     known = PAYLOADS_OF[name]
     topics = st.sampled_from(known.topics)
     hostile = st.lists(st.tuples(topics, PAYLOADS | st.sampled_from([known.usual, *known.hostile])), max_size=6)
     usual = st.lists(known.drawn | st.tuples(topics, st.just(known.usual)), max_size=6)
-    check(name, options, data.draw(hostile | usual))
+    return hostile | usual
+
+
+@every_decoder
+@examples(150)
+@given(data=st.data())
+def test_a_burst_gives_what_each_payload_gives_alone(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    check(name, options, data.draw(bursts(name)))
 
 
 CUT = [  # joined, these read otherwise than alone

@@ -12,7 +12,6 @@ from tests.deployment.logs import read_alerts
 from tests.deployment.plant import PlantUnderTest
 from tests.servers.kafka import KafkaCluster
 from tests.servers.mosquitto import Mosquitto
-from tests.servers.require import require
 from tests.servers.waiting import wait_until
 
 MESSAGES = 12_000
@@ -91,52 +90,46 @@ def _means(plant: PlantUnderTest) -> dict[str, str]:
 
 
 @pytest.mark.timeout(180)
-def test_kafka_away_and_back_loses_nothing(mosquitto: Mosquitto, tmp_path: Path, topic_prefix: str) -> None:
-    require("java", "mvn")
-    with KafkaCluster(1) as cluster:
-        plant = PlantUnderTest(tmp_path / "plant", mosquitto.port, cluster.bootstrap, topic_prefix, partitions=4)
-        with plant.gateway, plant.worker:
-            simulator = plant.simulating(*SIMULATION)
-            wait_until(
-                lambda: plant.worker_metric("readings_total") >= MESSAGES / 6, timeout_s=60, what="a sixth folded"
-            )
-            cluster.kill_node(0)
-            wait_until(
-                lambda: plant.gateway_metric("messages_in_flight") > 0, timeout_s=60, what="messages wait for Kafka"
-            )
-            assert plant.gateway.alive
-            assert plant.worker.alive
-            cluster.start_node(0)
-            output, _ = simulator.communicate(timeout=60)
-            assert output.startswith(f"{MESSAGES} messages sent, 0 not confirmed")
+def test_kafka_away_and_back_loses_nothing(
+    mosquitto: Mosquitto, kafka_node: KafkaCluster, tmp_path: Path, topic_prefix: str
+) -> None:
+    plant = PlantUnderTest(tmp_path / "plant", mosquitto.port, kafka_node.bootstrap, topic_prefix, partitions=4)
+    with plant.gateway, plant.worker:
+        simulator = plant.simulating(*SIMULATION)
+        wait_until(lambda: plant.worker_metric("readings_total") >= MESSAGES / 6, timeout_s=60, what="a sixth folded")
+        kafka_node.kill_node(0)
+        wait_until(lambda: plant.gateway_metric("messages_in_flight") > 0, timeout_s=60, what="messages wait for Kafka")
+        assert plant.gateway.alive
+        assert plant.worker.alive
+        kafka_node.start_node(0)
+        output, _ = simulator.communicate(timeout=60)
+        assert output.startswith(f"{MESSAGES} messages sent, 0 not confirmed")
 
-            def folded() -> float:
-                return sum(
-                    plant.worker_metric("readings_total", verdict=verdict)
-                    for verdict in ("folded", "state", "out_of_order")
-                )
+        def folded() -> float:
+            return sum(
+                plant.worker_metric("readings_total", verdict=verdict)
+                for verdict in ("folded", "state", "out_of_order")
+            )
 
-            wait_until(lambda: folded() >= MESSAGES, timeout_s=90, what="every message folded")
-            assert folded() == MESSAGES
-            plant.check_ledger()
+        wait_until(lambda: folded() >= MESSAGES, timeout_s=90, what="every message folded")
+        assert folded() == MESSAGES
+        plant.check_ledger()
 
 
 @pytest.mark.timeout(180)
 def test_sigterm_while_kafka_is_away_ends_in_time_and_loses_nothing(
-    mosquitto: Mosquitto, tmp_path: Path, topic_prefix: str
+    mosquitto: Mosquitto, kafka_node: KafkaCluster, tmp_path: Path, topic_prefix: str
 ) -> None:
-    require("java", "mvn")
-    with KafkaCluster(1) as cluster:
-        plant = PlantUnderTest(tmp_path / "plant", mosquitto.port, cluster.bootstrap, topic_prefix, partitions=4)
-        with plant.worker:
-            with plant.gateway:
-                plant.simulate("--sensors", "40", "--messages", "500", "--history", "1h")
-                plant.wait_folded(500)
-                cluster.kill_node(0)
-                plant.simulate("--sensors", "40", "--messages", "500", "--history", "1h", "--seed", "2")
-                wait_until(lambda: plant.gateway_metric("messages_in_flight") > 0, timeout_s=60, what="messages wait")
-                plant.gateway.terminate(timeout_s=30)
-            cluster.start_node(0)
-            plant.gateway.start()
-            plant.wait_folded(1_000, timeout_s=90)
-            plant.gateway.terminate()
+    plant = PlantUnderTest(tmp_path / "plant", mosquitto.port, kafka_node.bootstrap, topic_prefix, partitions=4)
+    with plant.worker:
+        with plant.gateway:
+            plant.simulate("--sensors", "40", "--messages", "500", "--history", "1h")
+            plant.wait_folded(500)
+            kafka_node.kill_node(0)
+            plant.simulate("--sensors", "40", "--messages", "500", "--history", "1h", "--seed", "2")
+            wait_until(lambda: plant.gateway_metric("messages_in_flight") > 0, timeout_s=60, what="messages wait")
+            plant.gateway.terminate(timeout_s=30)
+        kafka_node.start_node(0)
+        plant.gateway.start()
+        plant.wait_folded(1_000, timeout_s=90)
+        plant.gateway.terminate()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.batch import Batch
@@ -25,8 +25,9 @@ from ingest.contract.wire import decode_readings, encode_readings
 from ingest.decoders import DECODERS
 from ingest.packets import DUP_BIT, RETAIN_BIT, Burst
 from ingest.topic_table import Route
+from tests.unit.stream.logs import examples
 
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = examples(150)
 
 PARTITIONS = 5
 LIMIT = 100

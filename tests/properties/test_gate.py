@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -278,21 +279,30 @@ EAGER = PLANT[-1].model_copy(
 )
 
 
+def undisturbed(flags: int) -> list[Batch]:
+    return [
+        Batch(T + at * S_US, (Row("a/t", T + at * S_US, (50.0 if at > 40 else 5.0) + at % 3, flags=flags),))
+        for at in range(300)
+    ]
+
+
+@cache
+def folded_undisturbed(flags: int) -> Folded:
+    log = undisturbed(flags)
+    return fold_log(plan_of(EAGER), [*log, *log])
+
+
 @pytest.mark.parametrize("flags", [0, int(Flag.ON_CHANGE)], ids=["periodic", "on-change"])
 @pytest.mark.parametrize("count", [1, 3 * RING])
 @pytest.mark.parametrize("refused", REFUSED)
 def test_refused_readings_ahead_of_the_others_blinded_models_and_alerts_for_five_minutes(
     refused: Verdict, count: int, flags: int
 ) -> None:
-    log = [
-        Batch(T + at * S_US, (Row("a/t", T + at * S_US, (50.0 if at > 40 else 5.0) + at % 3, flags=flags),))
-        for at in range(300)
-    ]
+    log = undisturbed(flags)
     ahead = tuple(REFUSED[refused]._replace(ts_us=T + AHEAD_US + at, flags=flags) for at in range(count))
     disturbed = [*log[:20], Batch(T + 20 * S_US, (*ahead, *log[20].rows)), *log[21:]]
-    plan = plan_of(EAGER)
 
-    found, expected = fold_log(plan, [*disturbed, *disturbed]), fold_log(plan, [*log, *log])
+    found, expected = fold_log(plan_of(EAGER), [*disturbed, *disturbed]), folded_undisturbed(flags)
 
     assert found.count(Verdict.FOLDED) == expected.count(Verdict.FOLDED) == len(log)
     assert found.count(Verdict.OUT_OF_ORDER) == 0
