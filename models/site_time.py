@@ -20,7 +20,6 @@ _NEVER = 1e18
 SIZE = 1 + 2 * _CHANGES
 """Numbers in a table of offsets."""
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2060, 1, 1, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 
 
