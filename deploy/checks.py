@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.topics import MissingTopicsError, try_topics
+from ingest.contract.classes import Reporting
 from ingest.contract.errors import ReconnectError, StopError
 from ingest.contract.filters import overlaps
 from ingest.contract.mqtt_settings import MqttSettings
@@ -111,6 +112,15 @@ def check_units(settings: Settings, tags: Mapping[str, Tag]) -> list[Finding]:
         except ValueError as error:
             found.setdefault(unit, Finding("units", None, f"{where}: {error}; readings in another unit are set aside"))
     return list(found.values())
+
+
+def check_models(settings: Settings) -> list[Finding]:
+    """Models that can say nothing of the sensors they are for."""
+    return [
+        Finding("models", None, f"class {one.name}: stuck says nothing of sensors that report on change")
+        for one in settings.classes
+        if one.reporting is Reporting.ON_CHANGE and any(model.name == "stuck" for model in one.model_list)
+    ]
 
 
 def check_state_dir(settings: Settings) -> Finding:

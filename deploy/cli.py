@@ -117,6 +117,7 @@ def check(
     from deploy.checks import (
         Finding,
         check_kafka,
+        check_models,
         check_mqtt,
         check_routes,
         check_snapshots,
@@ -139,7 +140,7 @@ def check(
         f"alerts      {settings.plant.alerts_per_day:,} a day at most, on scores: where a class would bring more, its "
         "boundary rises (plant.alerts_per_day); rules on values are not counted"
     )
-    findings = [*check_routes(settings), *check_units(settings, tags)]
+    findings = [*check_routes(settings), *check_units(settings, tags), *check_models(settings)]
     if not offline:
 
         async def connections() -> list[Finding]:
