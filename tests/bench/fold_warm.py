@@ -20,10 +20,10 @@ from stream.fold.plan import Plan, make_plan
 from stream.fold.state import Frozen, PartitionState
 from tests.bench.fold_load import DELAYS, QUANTITIES, ROWS, Part, arrow_records, foreign_records, parts_of
 
-# Scorers return 0 for a sensor's first 100 readings.
 WARM_UP_ROUNDS = 110
-# Before those an hour in which they spoke less often, so that the panes of the longest window have something in them.
-HISTORY = range(-3_600, 0, 12)
+# Before those an hour in which they spoke less often, so that the panes of the longest window have something in them and
+# scorers are past their grace period; and before that the same hour of the day before, so that all hours are known.
+HISTORY = (*range(-90_000, -3_600, 300), *range(-3_600, 0, 12))
 FEW = DELAYS * len(QUANTITIES)  # of every delay one machine
 MAX_SENSORS = 2_000_000
 FUTURE_US = 300_000_000

@@ -111,6 +111,7 @@ async def test_a_changed_level_is_listed_rejected_and_accepted(plant: Plant) -> 
     (fold,) = [one for one in plant.folds.values() if one.state.slots.get(GONE) is not None]
     slot, chance = fold.state.slots.get(GONE), random.Random(1)
     assert slot is not None
+    fold.plan.limits["level_lasts_us"] = 0  # instead of two days of readings
     for at in range(600):
         value = (20.0 if at < 200 else 60.0) + chance.gauss(0.0, 0.2)
         at_us = plant.now_us + (at + 1) * S_US
