@@ -21,8 +21,8 @@ from stream.fold.state import Frozen, PartitionState
 from tests.bench.fold_load import DELAYS, QUANTITIES, ROWS, Part, arrow_records, foreign_records, parts_of
 
 WARM_UP_ROUNDS = 110
-# Before those an hour in which they spoke less often, so that the panes of the longest window have something in them and
-# scorers are past their grace period; and before that the same hour of the day before, so that all hours are known.
+# Before those an hour in which they spoke less often, so that the panes of the longest window have something in them
+# and scorers are past their grace period; and before that a day, so that all its hours are known.
 HISTORY = (*range(-90_000, -3_600, 300), *range(-3_600, 0, 12))
 FEW = DELAYS * len(QUANTITIES)  # of every delay one machine
 MAX_SENSORS = 2_000_000
