@@ -39,6 +39,7 @@ _LEAST = 1e-3  # of a budget: no class has nothing
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
 _HEAD_START_DAYS = 0.25
+_AIM = 0.8  # of the budget: tails are estimated, and a limit is one
 REFRESH_US = 600_000_000
 """How often the clock makes budgets anew."""
 
@@ -141,7 +142,7 @@ def refresh(
         pool["spent"] *= math.exp(-days)
     # All of a partition have counted for as long.
     days = days_remembered(pools[0]) + _HEAD_START_DAYS
-    allowed = alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
+    allowed = _AIM * alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
     needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools])
     for pool, part in zip(pools, share_out(allowed, needs, sensors * weight), strict=True):
         pool["allowed"] = max(part, _LEAST)
