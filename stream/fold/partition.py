@@ -36,7 +36,8 @@ from stream.fold.rows import fold_rows, keep_scores
 from stream.fold.runs import MAX_RUN_BYTES, Home, read_run
 from stream.fold.scored import Scored
 from stream.fold.scoring import score_rows
-from stream.fold.silence import begin, hear, judge
+from stream.fold.silence import begin, hear
+from stream.fold.silent_together import judge
 from stream.fold.state import PartitionState
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 

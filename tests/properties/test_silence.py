@@ -16,13 +16,15 @@ from ingest.contract.classes import Reporting
 from ingest.contract.readings import Flag, Quality
 from stream.fold import partition as partition_module
 from stream.fold import silence as silence_module
+from stream.fold import silent_together as together_module
 from stream.fold.alerts import Phase, Transition
 from stream.fold.clock import Clock
 from stream.fold.commands import Rename, apply
 from stream.fold.definitions import Definitions
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan, make_plan
-from stream.fold.silence import MANY, SILENCE, common_node, hear, judge, learn, learned_us
+from stream.fold.silence import SILENCE, hear, learn, learned_us
+from stream.fold.silent_together import MANY, common_node, judge
 from tests.properties.test_fold import CUTS, cut, kept
 from tests.unit.stream.logs import (
     FUTURE_US,
@@ -496,8 +498,10 @@ def test_kernels_do_the_same_to_the_bit_compiled_or_not(monkeypatch: pytest.Monk
     step_us = (S_US, 20 * S_US, 50 * S_US)
     talk = [(step_us[at % 3], set(TWO_MACHINES[at % 5 : 3 + at % 3])) for at in range(40)]
     compiled = fold_log(PLAN, together(talk))
-    for name in ("learn", "learned_us", "boundary_us", "look", "weigh"):
+    for name in ("learn", "learned_us", "boundary_us"):
         monkeypatch.setattr(silence_module, name, getattr(silence_module, name).py_func)
+    for name in ("look", "weigh"):
+        monkeypatch.setattr(together_module, name, getattr(silence_module, name).py_func)
     monkeypatch.setattr(partition_module, "hear", hear.py_func)  # type: ignore[attr-defined]
 
     plain = fold_log(PLAN, together(talk))
