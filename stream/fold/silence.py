@@ -21,7 +21,7 @@ What falls silent together is one alert: `silent_together.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ from numpy.typing import NDArray
 from models.compiled import borrowing_kernel
 from stream.fold.alerts import Phase
 from stream.fold.gate import BAD, FOLDED, OVER_BUDGET, Verdict
-
-if TYPE_CHECKING:
-    pass
 
 SILENCE = np.dtype(
     [
@@ -68,6 +65,8 @@ WARM_US = 300_000_000
 """A new sensor is not judged before."""
 SLACK_US = 5_000_000.0
 """How much earlier or later than the others' a sensor's end may be seen."""
+LONGEST_US = 2.0**57
+"""No gap that was learned is longer, nor deviates by more."""
 _SHARE = 1.0 / 16.0
 _FADING = 1.0 / MEMORY_US
 _US = 1_000_000
@@ -263,8 +262,8 @@ def wrong_silences(
     """What is wrong with rows of SILENCE, if anything is. latest_us: no time that counts is later."""
     for name in ("long_us", "mean_us", "dev_us"):
         low = 0.0 if name == "dev_us" else -1.0
-        # What is not known yet deviates by twice the first gap.
-        if not ((rows[name] >= low) & (rows[name] <= 2 * latest_us)).all():
+        # A gap may have been learned in a partition that is older than this one.
+        if not ((rows[name] >= low) & (rows[name] <= LONGEST_US)).all():
             return f"a gap that there is not: {name}"
     if ((rows["from_s"] < 0) | (rows["from_s"] > begun_s(latest_us)) | (rows["leader"] < 0)).any():
         return "a silence that nobody has"

@@ -277,6 +277,19 @@ def test_adopted_is_as_renamed(log: list[Batch], sensor: str) -> None:
     assert there.state.texts.get(0) == fold.state.texts.get(fold.state.slots.get(to) or 0)
 
 
+def test_a_snapshot_of_a_young_partition_holds_a_sensor_that_has_learned_long_gaps_elsewhere() -> None:
+    fold = fold_log(PLAN, hot_log("a/1/temperature")).fold
+    there, day_us = PartitionFold(PLAN, PARTITIONS), 24 * 60 * MINUTE_US
+    for name in ("long_us", "mean_us", "dev_us"):
+        fold.state.silences[name] = day_us
+    there.fold(command(0, adoption(fold.state, "a/1/temperature", "b/t"), START_US))
+
+    again = PartitionState.thaw(PLAN, there.state.freeze())
+
+    assert again.digest_parts() == there.state.digest_parts()
+    assert again.silences["long_us"][0] == day_us
+
+
 @examples(40)
 @given(
     log=ANY_LOG, own=ANY_LOG, sensor=st.sampled_from(SENSORS), begun=st.booleans(), on_us=st.sampled_from((0, 2, 90))
@@ -332,8 +345,10 @@ def test_rows_that_lie_harm_nothing(seed: int, at: int, value: bytes) -> None:
     there = PartitionFold(PLAN, PARTITIONS)
 
     there.fold(command(0, lie, START_US))
+    PartitionState.thaw(PLAN, there.state.freeze())
     for record in records_of(renamed(long_log(seed, 20), "a/1/current", "z/9/current"), 1):
         there.fold(record)
+    PartitionState.thaw(PLAN, there.state.freeze())
     for window_us in (MINUTE_US, 5 * MINUTE_US):
         there.statistics(window_us)
 
