@@ -1,6 +1,7 @@
 """The command line.
 
-Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the settings or the command are wrong.
+Exit codes: 0 done, 1 something outside failed (a connection, a port), 2 the settings or the command are wrong, 130
+Ctrl-C.
 """
 
 from __future__ import annotations

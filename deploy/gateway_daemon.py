@@ -202,7 +202,7 @@ class _Daemon:
                 events.kafka_absent(settings.gateway.spool.after / 1e6)
             profiles = profiles_of(settings, self._tags)
             if any(one.unit for one in settings.classes) or any(one.unit for one in settings.source):
-                await asyncio.to_thread(prepare_units)  # a second, now rather than at the first conversion
+                await asyncio.to_thread(prepare_units)  # now rather than at the first conversion
             self._gateway = Gateway(settings, profiles, known.counts(), delivery, events, self._clock)
             self._routes = self._routes.of(settings)
             self._remember(self._gateway)

@@ -19,6 +19,8 @@ from ingest.contract.class_settings import ClassSettings
 from ingest.contract.classes import Kind
 from ingest.contract.durations import format_duration
 from ingest.contract.sensors import labels_of
+from stream.fold.data_quality import data_quality
+from stream.fold.explaining import DataQuality
 from stream.fold.gate import Verdict
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan
@@ -42,6 +44,7 @@ _HELP = {
     "timestamp": "Time of the newest reading, by the sensor's own clock.",
     "state": "Current state of an enum or text sensor; the value is always 1.",
     "refused": "Why the latest reading is in no window and no model, where it is in none; the value is always 1.",
+    "quality": "How good the data are: good, warming, uncertain, silent, refused, maintenance; the value is always 1.",
 }
 _SUFFIX = {
     "timestamp": "_timestamp_seconds",
@@ -169,6 +172,7 @@ class SensorPage:
             self._lines(families, series, sensors, wanted, values)
         self._states(families, fold, sensors)
         self._refused(families, fold, sensors)
+        self._qualities(families, fold, sensors)
         for window_us in sorted({window for one in shown for window in one.shown_list}):
             statistics, tail = fold.statistics(window_us), _window(window_us)
             for series in _WINDOWED:
@@ -225,6 +229,19 @@ class SensorPage:
             families.setdefault("refused", []).extend(
                 f'millstream_sensor_refused{sensors.labels[slot]},reason="{Verdict(reason).name.lower()}"}} 1\n'
                 for slot, reason in zip(slots, reasons[slots].tolist(), strict=True)
+            )
+
+    @staticmethod
+    def _qualities(families: dict[str, list[str]], fold: PartitionFold, sensors: _Sensors) -> None:
+        wanted = ["quality" in one.series for one in sensors.looks.shown]
+        if not any(wanted):
+            return
+        found = data_quality(fold.plan, fold.state)
+        if slots := sensors.slots(wanted, found >= 0):
+            tails = {one.value: f',quality="{one.name.lower()}"}} 1\n' for one in DataQuality}
+            families.setdefault("quality", []).extend(
+                f"millstream_sensor_quality{sensors.labels[slot]}{tails[quality]}"
+                for slot, quality in zip(slots, found[slots].tolist(), strict=True)
             )
 
     def _label(self, path: str) -> str:

@@ -177,7 +177,9 @@ def _said(sensor: int, replay: Replay) -> str:
     alerts = [one for one in replay.alerts if one.sensor == sensor and one.fired_us >= replay.count_from_us]
     models = sorted({one.model for one in alerts if one.model is not None})
     by = f", by {', '.join(models)}" if models else ""
-    return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}{by}"
+    why = next((one.why for one in replay.unjudged if one.sensor == sensor), "")
+    judged = f", never judged: {escape(why)}" if why else ""
+    return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}{by}{judged}"
 
 
 def _traces(curve: Curve, x: str, left: str, right: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deploy.backtest.log import Batch, batches, closing
 from deploy.backtest.rows import Rows
+from deploy.backtest.unjudged import Unjudged, unjudged_of
 from ingest.contract.class_settings import EVERYTHING_ELSE
 from ingest.contract.registry import Registry
 from ingest.contract.settings import PlantSettings
@@ -18,7 +19,7 @@ from ingest.contract.worker_settings import WorkerSettings
 from models.base import Model
 from stream.fold.alerts import Phase, Transition
 from stream.fold.definitions import Definitions
-from stream.fold.gate import Verdict
+from stream.fold.gate import FOLDED, Verdict
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import make_plan
 from stream.fold.scored import Scored
@@ -60,7 +61,8 @@ class Replay:
 
     verdicts: rows by `Verdict`. rows_of: by sensor; peak: highest score from `count_from_us` on; shape (sensors,).
     class_of: names of classes by sensor. alerts: all that fired, in the order in which they did. alerting: names of
-    rules in force at a row, by `Found.alert`.
+    rules in force at a row, by `Found.alert`. learned_of, counted_of: rows that models saw, of them those from
+    `count_from_us` on; by sensor. unjudged: known at the end.
     """
 
     models: list[str]
@@ -73,6 +75,9 @@ class Replay:
     class_of: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     alerting: list[str] = field(default_factory=lambda: [""])
+    learned_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    counted_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    unjudged: list[Unjudged] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -173,10 +178,14 @@ class Replaying:
     def _measure(self, rows: Rows, scored: Scored) -> None:
         replay, sensors = self.replay, len(self._paths)
         if replay.rows_of.size < sensors:
-            replay.rows_of = np.pad(replay.rows_of, (0, sensors - replay.rows_of.size))
-            replay.peak = np.pad(replay.peak, (0, sensors - replay.peak.size))
+            more = (0, sensors - replay.rows_of.size)
+            replay.rows_of, replay.peak = np.pad(replay.rows_of, more), np.pad(replay.peak, more)
+            replay.learned_of, replay.counted_of = np.pad(replay.learned_of, more), np.pad(replay.counted_of, more)
         counted = rows.ts_us >= replay.count_from_us
         replay.rows_of += np.bincount(rows.sensor, minlength=sensors)
+        learned = scored.verdict == FOLDED
+        replay.learned_of += np.bincount(rows.sensor[learned], minlength=sensors)
+        replay.counted_of += np.bincount(rows.sensor[learned & counted], minlength=sensors)
         np.maximum.at(replay.peak, rows.sensor, np.where(counted, scored.score, 0.0))
 
     def end(self) -> Replay:
@@ -189,6 +198,9 @@ class Replaying:
         counts = self._fold.state.counts
         replay.verdicts = {one: int(counts[one]) for one in Verdict if counts[one]}
         replay.class_of = [classes.classes[classes.index_of(path)].name for path in self._paths]
+        replay.unjudged = unjudged_of(
+            self._fold, self._paths, replay.rows_of, replay.learned_of, replay.counted_of, replay.peak
+        )
         return replay
 
 

@@ -77,6 +77,8 @@ def _rows(outcome: Outcome) -> list[list[str]]:
     every = [figures for _, _, figures in results]
     table.append(["alerts", *(f"{len(one.alerts):,}" for one in every)])
     table.append(["alerts a day", *(_number(one.per_day) for one in every)])
+    if any(replay.unjudged for _, replay, _ in results):
+        table.append(["sensors never judged", *(f"{len(replay.unjudged):,}" for _, replay, _ in results)])
     classes = list(dict.fromkeys(name for one in every for name in one.by_class))
     if len(classes) > 1:
         table += [
@@ -145,10 +147,26 @@ def _listed(outcome: Outcome) -> list[str]:
         )
     if outcome.results[0][2].days == 0:
         lines.append("no time passed in what is counted: no figure per day")
+    lines += _unjudged(replay, outcome.recorded.sensors.paths)
     if judged is not None:
         lines += _some("matching nothing", [f"{_label(one)}: {why}" for one, why in judged.nothing])
         lines += _some("missed", [_label(one) for one in judged.missed])
     return ["", *lines] if lines else []
+
+
+def _unjudged(replay: Replay, paths: Sequence[str]) -> list[str]:
+    if not replay.unjudged:
+        return []
+    some, sensors = replay.unjudged[:_LISTED], int((replay.rows_of > 0).sum())
+    more = len(replay.unjudged) - len(some)
+    return [
+        f"{len(replay.unjudged):,} of {sensors:,} sensors were never judged by a model: no alert is no answer for them",
+        *(
+            f"  {paths[one.sensor][:_WIDEST]}: {one.readings:,} reading{'' if one.readings == 1 else 's'}, {one.why}"
+            for one in some
+        ),
+        *([f"  and {more:,} more"] if more else []),
+    ]
 
 
 def _label(window: Any) -> str:
@@ -198,6 +216,10 @@ def _configuration(name: str, replay: Replay, figures: Figures, paths: Sequence[
         "alerts_per_day": figures.per_day,
         "alerts_by_class": figures.by_class,
         "worst_sensors": [{"sensor": paths[sensor], "alerts": count} for sensor, count in figures.worst],
+        "never_judged": [
+            {"sensor": paths[one.sensor], "readings": one.readings, "learned": one.learned, "why": one.why}
+            for one in replay.unjudged
+        ],
     }
     if judged is None:
         return found

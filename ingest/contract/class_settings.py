@@ -96,6 +96,7 @@ Series = Literal[
     "p90",
     "p99",
     "refused",
+    "quality",
 ]
 DEFAULT_SERIES: list[Series] = ["value", "mean", "stddev", "min", "max", "score"]
 

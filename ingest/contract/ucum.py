@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -68,11 +69,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Library:
-    """ucumvert, loaded. special: logarithms and the like; arbitrary: units that are defined by a procedure."""
+    """ucumvert, loaded. special: logarithms and the like; arbitrary: units that are defined by a procedure.
+
+    registry: pint's, with UCUM's units. quantity: a parsed term → a quantity of it.
+    """
 
     module: Any
     registry: Any
     parser: Any
+    quantity: Callable[[Any], Any]
     invalid: type[Exception]
     special: frozenset[str]
     arbitrary: frozenset[str]
@@ -80,14 +85,17 @@ class _Library:
 
 @lru_cache(maxsize=1)
 def _library() -> _Library:
-    # It ships no types, and takes most of a second: a module that nobody needs without units in the payloads.
-    module: Any = import_module("ucumvert")
+    # It ships no types, and takes half a second: a module that nobody needs without units in the payloads.
+    module, pint = import_module("ucumvert"), import_module("pint")
     definitions = import_module("ucumvert.xml_util").get_units_with_full_definition()
     special = {unit.code_cs for unit in definitions if unit.is_special} - _DIFFERENCES.keys()
     arbitrary = {unit.code_cs for unit in definitions if unit.is_arbitrary} | {"[NTU]", "[FNU]"}
-    registry = module.PintUcumRegistry(non_int_type=Fraction)
-    parser = module.get_ucum_parser()
-    return _Library(module, registry, parser, module.InvalidUcumError, frozenset(special), frozenset(arbitrary))
+    # `PintUcumRegistry` would fill two registries, its own and the application's: most of what this takes.
+    registry = pint.UnitRegistry(non_int_type=Fraction)
+    pint.set_application_registry(registry)
+    quantity = module.UcumToPintTransformer().transform  # puts UCUM's units into the application's
+    parser, invalid = module.get_ucum_parser(), module.InvalidUcumError
+    return _Library(module, registry, parser, quantity, invalid, frozenset(special), frozenset(arbitrary))
 
 
 _Product = tuple[Fraction, Counter[str]]  # a factor, and powers of prefixes and atoms as (prefix, NUL, atom)
@@ -196,7 +204,7 @@ def _roots(atom: str) -> tuple[Fraction, frozenset[tuple[str, Fraction]]]:
         term = _DEFINED.get(atom, atom)
         if term != atom or "." in term:
             return _multiply(*_product(library.module.parse_ucum(term, library.parser)))
-    quantity = library.registry.from_ucum(atom)
+    quantity = library.quantity(library.module.parse_ucum(atom, library.parser))
     root = library.registry.Quantity(Fraction(quantity.magnitude), quantity.units).to_root_units()
     return Fraction(root.magnitude), frozenset((name, Fraction(power)) for name, power in root.unit_items())
 
@@ -205,7 +213,8 @@ def _roots(atom: str) -> tuple[Fraction, frozenset[tuple[str, Fraction]]]:
 def _prefix(prefix: str) -> Fraction:
     if not prefix:
         return Fraction(1)
-    value = _library().registry.from_ucum(f"{prefix}m").to_root_units().magnitude
+    library = _library()
+    value = library.quantity(library.module.parse_ucum(f"{prefix}m", library.parser)).to_root_units().magnitude
     # pint's small prefixes went through a float and are not exactly powers of ten; their shortest decimals are.
     return Fraction(repr(float(value)))
 
@@ -213,5 +222,6 @@ def _prefix(prefix: str) -> Fraction:
 @cache
 def _zero(atom: str) -> Fraction:
     """Where a temperature's own zero lies, in K."""
-    registry = _library().registry
-    return Fraction(registry.Quantity(Fraction(0), registry.from_ucum(atom).units).to_root_units().magnitude)
+    library = _library()
+    units = library.quantity(library.module.parse_ucum(atom, library.parser)).units
+    return Fraction(library.registry.Quantity(Fraction(0), units).to_root_units().magnitude)

@@ -1,7 +1,7 @@
 """Units: what plants write → UCUM, and the way from one unit into another.
 
 A unit that is not known for certain is refused, never guessed. UCUM's grammar and pint's figures come from ucumvert,
-which is loaded when the first unit that is not a common one is met, or a conversion asked for (about a second: a
+which is loaded when the first unit that is not a common one is met, or a conversion asked for (half a second: a
 daemon calls `prepare` at its start).
 """
 

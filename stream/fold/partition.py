@@ -20,11 +20,10 @@ from ingest.contract.panes import level_of
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.contract.sensors import check_path
 from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, envelope_of
-from stream.fold.alerts import EVENT, MISSED, SAY, Phase, Transition, alert_id, judge_open, judge_rows
-from stream.fold.backlog import Digest, Episode, backlog_rows
+from stream.fold.alerts import EVENT, Transition, judge_open, judge_rows
+from stream.fold.backlog import Digest, backlog_rows
 from stream.fold.budget import REFRESH_US
 from stream.fold.commands import Applied, apply, command_of
-from stream.fold.explaining import band_of, said, share_of
 from stream.fold.forgetting import HOUR_US, alive_us, forget
 from stream.fold.gate import LATE, Verdict, times_of
 from stream.fold.maintaining import end_masked, in_maintenance
@@ -39,6 +38,7 @@ from stream.fold.scoring import score_rows
 from stream.fold.silence import begin, hear
 from stream.fold.silent_together import judge
 from stream.fold.state import PartitionState
+from stream.fold.telling import told
 from stream.fold.windows import NO_PANE, PANE, STATISTICS, read, unchanged_s
 
 _US_PER_S = 1_000_000
@@ -238,7 +238,7 @@ class PartitionFold:
                 np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
             )  # fmt: skip
         silent = judge(self.plan, state, before_us, in_maintenance(state, before_us) if state.masks.windows else None)
-        return [*ended, *self._told(events[:n]), *settle(self.plan, state), *silent]
+        return [*ended, *told(self.plan, state, events[:n]), *settle(self.plan, state), *silent]
 
     def _fold_readings(
         self, readings: Readings, slot: NDArray[np.int32], envelope: Envelope, effects: Effects
@@ -274,7 +274,7 @@ class PartitionFold:
             state.episodes, plan.rule_rows, state.class_of, slot, readings.ts_us, readings.value, seen,
             backlog, score, scored_by, expected, allowance, readings.quality, events,
         )  # fmt: skip
-        return replace(effects, transitions=effects.transitions + self._told(events[:n])) if n else effects
+        return replace(effects, transitions=effects.transitions + told(plan, state, events[:n])) if n else effects
 
     def _future_us(self, envelope: Envelope) -> int:
         """What is later than this is the future of a record."""
@@ -345,42 +345,6 @@ class PartitionFold:
         state.sensors[slot]["on_change"] = bool(flags & Flag.ON_CHANGE) if said == AS_ITS_SOURCE else said
         begin(state.silences[slot], state.alive_us, bool(state.sensors[slot]["on_change"]))
         state.sketches.give(slot, int(state.class_of[slot]), state.sensors[slot])
-
-    def _told(self, events: NDArray[Any]) -> list[Transition]:
-        """What people are told at once; what they missed is kept for a digest."""
-        found = []
-        for event in events:
-            sensor = self.state.names[event["slot"]]
-            rule = self.plan.rules[int(self.state.class_of[event["slot"]])][int(event["rule"])]
-            since_us, by = int(event["since_us"]), int(event["scored_by"])
-            name, severity = rule.settings.name, rule.settings.severity
-            who = alert_id(name, rule.revision, sensor, since_us)
-            if event["follows"] & MISSED:
-                missed = Episode(-float(event["peak"]), since_us, int(event["at_us"]), who, sensor, name, severity)
-                self.state.over.add(missed, self.state.now_us)
-            if not event["follows"] & SAY:
-                continue
-            found.append(
-                Transition(
-                    id=who,
-                    phase=Phase(int(event["phase"])),
-                    sensor=sensor,
-                    rule=name,
-                    revision=rule.revision,
-                    severity=severity,
-                    at_us=int(event["at_us"]),
-                    since_us=since_us,
-                    value=float(event["value"]),
-                    score=float(event["score"]),
-                    model=None if by < 0 else self.plan.models[by].name,
-                    band=band_of(rule.settings, float(event["low"]), float(event["high"])),
-                    width=float(event["width"]),
-                    spent=float(event["spent"]),
-                    quality=said(int(event["quality"])),
-                    share=share_of(float(event["spent"]), self.plan.definitions),
-                )
-            )
-        return found
 
     def statistics(self, window_us: int) -> NDArray[Any]:
         """Rolling statistics of every slot over one window length: STATISTICS, shape (slots,). Changes nothing.

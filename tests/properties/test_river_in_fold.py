@@ -21,7 +21,8 @@ from stream.fold.migrate import migrate, plan_from
 from stream.fold.partition import PartitionFold
 from stream.fold.plan import Plan, make_plan
 from tests.conformance.river_detectors import EPOCH, PANIC, REGISTRY
-from tests.properties.test_commands import adoption, command
+from tests.properties.test_adopting import adoption
+from tests.properties.test_commands import command
 from tests.properties.test_fold import kept
 from tests.unit.stream.logs import (
     FUTURE_US,

@@ -176,3 +176,25 @@ def test_what_cannot_be_is_answered_with_what_to_do(
     assert told.exit_code == 2, told.output
     assert says in told.output.replace("\n", " ").replace("  ", " ") or says in told.output
     assert not {one.name for one in tmp_path.iterdir()} & {"a", "a.html", "history.backtest.html"}
+
+
+def test_a_history_that_no_model_judged_is_told_from_one_without_anything_to_find(run: Run, tmp_path: Path) -> None:
+    short = [f"{STEP + at},{20 + at % 7}" for at in range(60)]
+    told = run(written(tmp_path, "time,oil\n" + "\n".join(short)), "--json", "f.json", "--plot", "p.html")
+    assert told.exit_code == 0, told.output
+    sentence = "1 of 1 sensors were never judged by a model: no alert is no answer for them"
+    why = "too few for warm_up: models need more than 100"
+    assert re.search(r"^alerts +0$", told.output, re.MULTILINE)
+    assert sentence in told.output
+    assert f"  oil: 60 readings, {why}" in told.output
+    never = json.loads(Path("f.json").read_text(encoding="utf-8"))["configurations"][0]["never_judged"]
+    assert never == [{"sensor": "oil", "readings": 60, "learned": 60, "why": why}]
+    page = Path("p.html").read_text(encoding="utf-8")
+    assert sentence in page
+    assert f"0 alerts, never judged: {why}" in page
+
+
+def test_where_models_judged_nothing_is_said_of_it(run: Run, history: Path) -> None:
+    told = run(history, "--no-plot", "--json", "f.json")
+    assert "never judged" not in told.output
+    assert json.loads(Path("f.json").read_text(encoding="utf-8"))["configurations"][0]["never_judged"] == []

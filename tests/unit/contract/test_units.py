@@ -370,3 +370,15 @@ def test_common_units_need_no_library() -> None:
         "assert not {'pint', 'ucumvert', 'lark'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_units_are_read_once() -> None:
+    code = (
+        "from pint import UnitRegistry; from ingest.contract.units import conversion, prepare\n"
+        "read, load = [], UnitRegistry.load_definitions\n"
+        "UnitRegistry.load_definitions = lambda self, at, *rest: (read.append(str(at)), load(self, at, *rest))[1]\n"
+        "prepare()\n"
+        "assert len(read) == 2 and len({*read}) == 2, read\n"
+        "assert conversion('bar', 'kPa').scale == 100.0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,23 @@
+"""What `millstream check` says a plant will need, held against what a worker really takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.estimate import estimate
+from ingest.contract.settings import Settings
+
+SENSORS = 20_000
+ROUTES = {"route": [{"topic": "plant/{sensor...}"}]}
+
+
+def test_the_memory_that_is_foretold_is_the_memory_that_is_taken() -> None:
+    command = [sys.executable, "-m", "tests.bench.fold_memory", "--way", "ours", "--sensors", str(SENSORS)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], check=True, stdout=subprocess.PIPE, text=True)
+    taken = json.loads(done.stdout)["scraped"]
+    foretold = estimate(Settings.model_validate(ROUTES), SENSORS)
+    assert 0.9 < foretold.bytes_per_sensor / taken < 1.2, (foretold, taken)
+    assert foretold.state_bytes == SENSORS * foretold.bytes_per_sensor
