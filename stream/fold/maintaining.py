@@ -28,6 +28,8 @@ def end_masked(plan: Plan, state: PartitionState) -> list[Transition]:
         return []
     state.masks.forget(state.now_us)
     masked, used = state.masks.at(state.now_us), state.slots.rows
+    if not masked.any():
+        return []
     masked &= (state.episodes[:used]["phase"] != 0).any(axis=1) | np.isin(state.levels[:used]["stage"], _TO_TELL)
     ended = [one for slot in np.flatnonzero(masked).tolist() for one in end_alerts(plan, state, slot)]
     return [replace(one, quality=said(DataQuality.MAINTENANCE)) for one in ended]

@@ -52,7 +52,8 @@ SILENT = np.dtype(
 """What a class says of silence."""
 
 LEAST_US = 10_000_000.0
-FACTOR = 4.0
+FACTOR = 3.5
+"""Three readings in a row were missed, and the next one is not due for half a gap: jitter tells nobody silent."""
 REGULAR = 0.5
 IRREGULAR_US = 86_400_000_000.0
 IRREGULAR_FACTOR = 16.0
@@ -222,8 +223,12 @@ def look(
         elif leader >= silences.size or silences[leader]["leader"] != leader + 1:
             row["leader"] = 0
             row["from_s"] = alive_us // _US + 1
-        elif heard_us[at] > max(heard_us[leader], int(silences[leader]["from_s"]) * _US) + SLACK_US:
-            row["leader"] = 0
+        else:
+            # Heard of last before that was told, so this is later: it is back.
+            first, its = silences[leader], limits[class_of[leader]]
+            begun_us = max(heard_us[leader], int(first["from_s"]) * _US)
+            if heard_us[at] >= begun_us + its["above"] * boundary_us(first, its):
+                row["leader"] = 0
     return n
 
 

@@ -1,10 +1,10 @@
 """What falls silent together is one alert.
 
-The alert's sensor is the *leader*: the one of them that was heard of last, when that was. It covers whoever is
-overdue as well and may have stopped at that moment, for which the sensor must not have been heard of after it, and
-its next reading must not have been due before: of its machine, or of the whole partition if these are at least `MANY`
-(a gateway is gone). When the leader is heard of, the others have their whole boundary to come back before anything is
-said of them.
+The alert's sensor is the *leader*: of those who are silent first, the one that was heard of last. It covers whoever is
+overdue, then or later, and may have stopped with it: there is a moment before which all of them were heard of last, and
+before which the next reading of none was due. They are of its machine, or of the whole partition if these are at least
+`MANY` (a gateway is gone). When the leader is heard of, the others have their whole boundary to come back before
+anything is said of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.contract.sensors import machine_of
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.explaining import DataQuality, quality_of_sensor
 from stream.fold.plan import Plan
-from stream.fold.silence import BEGINS, ENDS, FIRES, SLACK_US, look, weigh
+from stream.fold.silence import BEGINS, ENDS, FIRES, look, weigh
 from stream.fold.state import PartitionState
 
 MANY = 20
@@ -76,12 +76,22 @@ class _Round:
             self._open(fresh)
         return self._found
 
-    def _with(self, leader: int, *, wide: bool) -> NDArray[np.intp]:
-        """Those who may have stopped when the leader did, and are not told of yet. wide: not of its machine alone."""
+    def _with(self, leader: int, low_us: float, high_us: float, *, wide: bool) -> NDArray[np.intp]:
+        """Those who may have stopped at one moment from low to high, and are not told of yet: the most there are.
+
+        wide: not of its machine alone.
+        """
         among = self._overdue if wide else self._of_machine(leader)
-        end_us = self._since_us[leader]
-        may = (self._since_us[among] <= end_us + SLACK_US) & (end_us <= self._due_us[among])
-        found: NDArray[np.intp] = among[may & (self._rows["leader"][among] == 0)]
+        may = (self._since_us[among] <= high_us) & (self._due_us[among] >= low_us)
+        among = np.asarray(among[may & (self._rows["leader"][among] == 0)], np.intp)
+        if not among.size:
+            return among
+        since_us, due_us = self._since_us[among], self._due_us[among]
+        moments_us = np.unique(np.maximum(since_us, low_us))
+        silent = np.searchsorted(np.sort(since_us), moments_us, "right")
+        counts = silent - np.searchsorted(np.sort(due_us), moments_us, "left")
+        moment_us = moments_us[np.argmax(counts)]
+        found: NDArray[np.intp] = among[(since_us <= moment_us) & (moment_us <= due_us)]
         return found
 
     def _of_machine(self, leader: int) -> NDArray[np.intp]:
@@ -95,12 +105,18 @@ class _Round:
     def _cover(self, fresh: NDArray[np.int32]) -> None:
         """Let alerts that there are cover those who stopped with them and are overdue only now."""
         leader = self._rows["leader"]
-        leaders = np.flatnonzero(leader == np.arange(1, leader.size + 1))
+        covered = np.flatnonzero(leader > 0)
+        of = leader[covered] - 1
+        counts = np.bincount(of, minlength=leader.size)
+        # From when to when all of an alert may have stopped.
+        low_us, high_us = np.zeros(leader.size), np.full(leader.size, np.inf)
+        np.maximum.at(low_us, of, self._since_us[covered])
+        np.minimum.at(high_us, of, self._due_us[covered])
         # Of those who were silent long before, none needs to be looked at.
-        leaders = leaders[self._since_us[leaders] >= self._since_us[fresh].min() - SLACK_US]
-        counts = np.bincount(leader[leader > 0] - 1, minlength=leader.size)
+        lead = leader == np.arange(1, leader.size + 1)
+        leaders = np.flatnonzero(lead & (high_us >= self._since_us[fresh].min()))
         for one in leaders[np.lexsort((leaders, -counts[leaders]))].tolist()[:_AT_ONCE]:
-            leader[self._with(one, wide=bool(counts[one] >= MANY))] = one + 1
+            leader[self._with(one, low_us[one], high_us[one], wide=bool(counts[one] >= MANY))] = one + 1
 
     def _open(self, fresh: NDArray[np.int32]) -> None:
         """Alerts for the rest; of more than can be told in a second, the next one tells."""
@@ -110,9 +126,10 @@ class _Round:
         for slot in fresh[order].tolist():
             if leader[slot] or opened == _AT_ONCE:
                 continue
-            covered = self._with(slot, wide=True)
+            own_us = float(self._since_us[slot]), float(self._due_us[slot])
+            covered = self._with(slot, *own_us, wide=True)
             if len(covered) < MANY:
-                covered = self._with(slot, wide=False)
+                covered = self._with(slot, *own_us, wide=False)
             leader[covered] = slot + 1
             hold_us = self._plan.silences["hold_us"][self._state.class_of[slot]]
             self._say(slot, Phase.PENDING if hold_us else Phase.FIRING, len(covered), self._node(covered))

@@ -29,7 +29,7 @@ from tests.scorecard.watching import Seen, watch, watch_alone
 
 DAYS = {
     "1,000 sensors": Load(faults=500),
-    "20,000 sensors": Load(sensors=20_000, slower=6.0, partitions=4),
+    "20,000 sensors": Load(sensors=20_000, slower=6.0, partitions=4, record_s=10),
 }
 BUDGET = 20
 """`plant.alerts_per_day`, unless told otherwise."""
@@ -84,7 +84,9 @@ def loads(options: argparse.Namespace) -> dict[str, Load]:
     if options.sensors is not None:
         large = options.sensors >= 10_000
         load = Load(sensors=options.sensors, faults=options.faults, slower=6.0 if large else 1.0)
-        days = {f"{options.sensors:,} sensors": replace(load, partitions=4 if large else 2)}
+        if large:
+            load = replace(load, partitions=4, record_s=10)
+        days = {f"{options.sensors:,} sensors": load}
     return {
         name: replace(
             load,

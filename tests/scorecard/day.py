@@ -36,6 +36,7 @@ START_US = 1_699_833_600_000_000
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 _LONGEST_US = 300_000_000
+_STEP_US = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ class Load:
     """What to simulate.
 
     slower: all periods times this, but not beyond five minutes, so that a day of many sensors stays affordable.
-    faults: about how many there are, 0 for a quiet day; of `kinds`. record_s: what a record spans; below the minute
-    from which on a partition's clock doubts a record. alerts_per_day: instead of the default budget.
+    faults: about how many there are, 0 for a quiet day; of `kinds`. record_s: what a record spans, so the finest gap in
+    which a sensor is heard; below the minute from which on a partition's clock doubts a record. alerts_per_day: instead
+    of the default budget.
     """
 
     sensors: int = 1_000
@@ -55,7 +57,7 @@ class Load:
     kinds: tuple[str, ...] = tuple(KINDS)
     seed: int = 1
     partitions: int = 2
-    record_s: int = 30
+    record_s: int = 2
     alerts_per_day: int | None = None
 
 
@@ -134,22 +136,31 @@ class Day:
     def batches(self) -> Iterator[Batch]:
         """The log, in order of arrival; every partition hears record's time, whether or not it reads."""
         record_us = self.load.record_s * 1_000_000
-        numbers, words, local = _words(self.partition, self.plant.roster.paths, self.load.partitions)
+        numbers = np.unique(self.partition).tolist()
         is_text = np.array([one.said.kind == "enum" for one in self.plant.roster.templates])[self.plant.roster.template]
         offsets = [0] * self.load.partitions
         for partition in numbers:
             for record in commands_of(self, offsets[partition]):
                 offsets[partition] += 1
                 yield Batch(partition, record, np.empty(0, np.int64), np.empty(0, np.int64))
-        for until_us in range(START_US + record_us, self.until_us + 1, record_us):
-            rows = self.plant.advance(until_us)
+        for until_us, rows in self._pieces(record_us):
             partition_of_row = self.partition[rows.sensor]
             for partition in numbers:
                 mine = rows.take(np.flatnonzero(partition_of_row == partition))
-                readings = _readings(mine, local, words[partition], is_text)
+                readings = _readings(mine, self.plant.roster.paths, is_text)
                 record = _record(readings, offsets[partition], until_us - 1_000, self.load.partitions)
                 offsets[partition] += 1
                 yield Batch(partition, record, mine.sensor, mine.at_us)
+
+    def _pieces(self, record_us: int) -> Iterator[tuple[int, Rows]]:
+        """(its end, the rows of a record), of all partitions. A step of the plant is many records: they cost less."""
+        for from_us in range(START_US, self.until_us, step_us := -(-_STEP_US // record_us) * record_us):
+            rows = self.plant.advance(min(from_us + step_us, self.until_us))
+            ends_us = np.arange(from_us + record_us, min(from_us + step_us, self.until_us) + 1, record_us)
+            begin = 0
+            for until_us, end in zip(ends_us.tolist(), np.searchsorted(rows.at_us, ends_us).tolist(), strict=True):
+                yield until_us, rows.take(slice(begin, end))
+                begin = end
 
 
 def commands_of(day: Day, offset: int) -> list[LogRecord]:
@@ -193,19 +204,7 @@ def _periods(described: PlantDescription, template: NDArray[np.int32], templates
     return np.array(periods, np.int64)[template]
 
 
-def _words(
-    partition: NDArray[np.int64], paths: Sequence[str], partitions: int
-) -> tuple[list[int], list[list[str]], NDArray[np.int32]]:
-    """The partitions that have sensors; the paths of each; each sensor's place among those of its partition."""
-    local, words = np.zeros(len(paths), np.int32), []
-    for number in range(partitions):
-        mine = np.flatnonzero(partition == number)
-        local[mine] = np.arange(len(mine))
-        words.append([paths[at] for at in mine.tolist()])
-    return [number for number in range(partitions) if words[number]], words, local
-
-
-def _readings(rows: Rows, local: NDArray[np.int32], words: list[str], is_text: NDArray[np.bool_]) -> Readings:
+def _readings(rows: Rows, paths: Sequence[str], is_text: NDArray[np.bool_]) -> Readings:
     nothing, text, value = np.zeros(len(rows), np.uint8), None, rows.value
     texts = np.flatnonzero(is_text[rows.sensor])
     if len(texts):
@@ -215,7 +214,9 @@ def _readings(rows: Rows, local: NDArray[np.int32], words: list[str], is_text: N
         value = value.copy()
         value[texts] = np.nan
         text = Words(index, said.words)
-    return Readings(Words(local[rows.sensor], words), rows.ts_us, value, nothing, nothing, text)
+    sensors, word = np.unique(rows.sensor, return_inverse=True)
+    named = Words(word.astype(np.int32), [paths[at] for at in sensors.tolist()])
+    return Readings(named, rows.ts_us, value, nothing, nothing, text)
 
 
 def _record(readings: Readings, offset: int, at_us: int, partitions: int) -> LogRecord:

@@ -20,7 +20,7 @@ def test_a_short_day_is_printed_and_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "card.json"
-    short = ("--sensors", "60", "--hours", "0.2", "--warm-up", "0.2", "--faults", "20", "--kinds", "spike", "duplicate")
+    short = ("--sensors", "60", "--hours", "0.1", "--warm-up", "0.1", "--faults", "20", "--kinds", "spike", "duplicate")
     assert run(monkeypatch, *short, "--models", "default", "ewma_z+stuck", "--raw", "--json", str(out)) == 0
     figures = json.loads(out.read_text())
     names = [f"{day}, 60 sensors{models}" for day in ("quiet", "faults") for models in ("", ", ewma_z+stuck")]
