@@ -30,7 +30,7 @@ def test_the_wheel_holds_our_packages_their_data_and_nothing_else(wheel: zipfile
     assert "Private :: Do Not Upload" in metadata
     assert "License-Expression: Apache-2.0" in metadata
     entry_points = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
-    assert "millstream = deploy.cli:app" in entry_points
+    assert "millstream = deploy.__main__:main" in entry_points
 
 
 def test_no_other_installed_distribution_has_a_package_of_our_names() -> None:
