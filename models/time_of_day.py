@@ -4,7 +4,8 @@ A day is divided into 24 bins. Once the time has left a bin, its mean moves the 
 off, so readings are held against former days only. What lies between the levels of the bin and of the one that is
 nearer in time is as expected, be it a slow rhythm or a shift that begins half an hour sooner or later than it usually
 does. A short mean of what readings are off is judged by how far it has been off lately: days and hours that are hard to
-foresee have a wide boundary, and what follows the clock has a narrow one. From its second day on it knows the rhythm.
+foresee have a wide boundary, and what follows the clock has a narrow one. It knows the rhythm after a day, and four
+hours later how well.
 
 An excursion that is over widens the boundary a little, for a month: of what comes again and again the first few are
 reported. Where every reading of three days was beyond the boundary, the model starts anew.
@@ -14,7 +15,7 @@ times the memory.
 
 Source: the seasonal profile of P. R. Winters, "Forecasting Sales by Exponentially Weighted Moving Averages", Management
 Science 6, 1960; a short mean of the errors as in S. Ahmad, A. Lavin, S. Purdy, Z. Agha, "Unsupervised real-time anomaly
-detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 50 ns a reading, 312 bytes a sensor.
+detection for streaming data", Neurocomputing 262, 2017, section 3.2. Cost: some 50 ns a reading, 320 bytes a sensor.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _US_PER_S = 1e6
 _ZONE = 4  # where the zone begins in the parameters
 _BINS = 24  # of a period; one bit each in `known`
 _LEARNING = 0.3  # of a level, by each visit of its bin
+_FEWEST = 4  # bins that were foreseen, before it is known how well: readings of one have much in common
 _MEMORY = 3.0  # periods, of how far the short mean is off
 _MOST = 0.001  # of that memory in one reading: it is a thousand readings at least
 _USUAL_SIGMAS = 3.0
@@ -50,6 +52,7 @@ _STATE = np.dtype(
         ("count", np.int64),  # readings in it
         ("mean", np.float64),  # of them
         ("known", np.int64),  # bit per bin of the day: it has a level
+        ("visits", np.int64),  # of known bins that are over
         ("at_us", np.int64),  # of the last reading of a known bin
         ("short", np.float64),  # mean of what the last readings were off
         ("usual", np.float64),  # long mean of it
@@ -113,6 +116,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         row["count"] = 0
         row["mean"] = 0.0
         row["known"] = 0
+        row["visits"] = 0
         row["outside"] = 0
         row["seen"] = 0
         row["last"] = value
@@ -132,7 +136,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         distance = row["short"] + weight * (off - row["short"]) - row["usual"]
         sigma = _sigma(row["variance"], row["resolution"], alpha)
         usual = distance
-        if row["seen"] > warm_up and sigma > 0.0:
+        if row["seen"] > warm_up and row["visits"] >= _FEWEST and sigma > 0.0:
             boundary = boundary_sigmas * sigma
             score = abs(distance) / boundary
             # A sentinel must neither stay in the mean for longer than any other spike would, nor become the usual.
@@ -164,6 +168,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         before = row["bin"] % _BINS
         if _is_known(row["known"], before):
             row["level"][before] += _LEARNING * (row["mean"] - row["level"][before])
+            row["visits"] += 1
         else:
             row["level"][before] = row["mean"]
             row["known"] |= 1 << before
@@ -181,7 +186,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
 def _band(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
     bin_us, local_us, alpha = int(params[0]), site_us(ts_us, params, _ZONE), params[2]
     sigma = _sigma(row["variance"], row["resolution"], alpha)
-    if row["bin"] == 0 or row["seen"] < params[3] or sigma == 0.0:
+    if row["bin"] == 0 or row["seen"] < params[3] or row["visits"] < _FEWEST or sigma == 0.0:
         return np.nan, np.nan
     index = local_us // bin_us
     place = index % _BINS

@@ -5,7 +5,10 @@ once. Where more of them reach 1.0, the models' own boundary, than the budget al
 where their tail says that only as many will. It never falls below 1.0: a budget is a limit, not a target.
 
 A partition has its part of the plant's budget. It is shared out to classes by their sensors and the severity of their
-rules; what some do not need goes to those that do. Peaks are forgotten within days.
+rules; what some do not need goes to those that do.
+
+Peaks are forgotten within days, and sooner in a plant's first days: what was cried while models knew little says little
+of what is to come. Of a new sensor nothing is known, so it brings a part of a usual sensor's peaks along.
 
 Source: peaks over a threshold after A. Siffer, P.-A. Fouque, A. Termier, C. Largouet, "Anomaly Detection in Streams
 with Extreme Value Theory", KDD 2017; the tail of scores, which are ratios, by B. M. Hill, "A Simple General Approach to
@@ -33,12 +36,14 @@ _FARTHEST = math.log(HIGHEST / FIRST)
 _ENOUGH = 10.0  # peaks by which a tail is known
 _USUAL_EXCESS = 0.35  # of a tail of which nothing is known: mean of ln(peak / level)
 _USUAL_WEIGHT = 2.0
+_UNKNOWN = 0.1  # peaks at 1.0 and more that a new sensor brings along
 
 _LEAST = 1e-3  # of a budget: no class has nothing
 
 _DAY_US = 86_400_000_000.0
 _MEMORY_DAYS = 3.0
-_HEAD_START_DAYS = 0.25
+_BEFORE_DAYS = 0.25  # a partition begins as if it had been there for so long
+_POWER = 3.0  # of its age by which what is counted fades while it is young
 _AIM = 0.8  # of the budget: tails are estimated, and a limit is one
 REFRESH_US = 600_000_000
 """How often the clock makes budgets anew."""
@@ -120,9 +125,39 @@ def count_peak(pool: Any, peak: float, before: float) -> None:
             return
         pool["peaks"][was] = max(pool["peaks"][was] - 1.0, 0.0)
     pool["peaks"][level] += 1.0
-    if pool["daily"] > 0.0:
-        allowed = pool["allowed"] * _left(pool["spent"], pool["daily"])
-        pool["boundary"] = boundary_of(pool["peaks"], allowed)
+    pool["boundary"] = _boundary(pool)
+
+
+@kernel
+def boundary_beside(pool: Any, peak: float) -> float:
+    """The boundary that all other peaks make. peak: one that was counted."""
+    level = level_of_score(peak)
+    counted = pool["peaks"][level] + 0.0
+    pool["peaks"][level] = max(counted - 1.0, 0.0)
+    boundary: float = _boundary(pool)
+    pool["peaks"][level] = counted
+    return boundary
+
+
+@kernel
+def expect_of_new(pool: Any) -> None:
+    """A sensor of which nothing is known yet came: with its part of a usual one's peaks."""
+    fading = math.exp(-_STEP / _USUAL_EXCESS)
+    peaks = _UNKNOWN * (1.0 - fading)
+    for level in range(level_of_score(1.0), LEVELS):
+        pool["peaks"][level] += peaks
+        peaks *= fading
+    pool["boundary"] = _boundary(pool)
+
+
+@kernel
+def _boundary(pool: Any) -> float:
+    """By its peaks and what is left of its budget; as it was before there is one."""
+    if not pool["daily"] > 0.0:
+        unchanged: float = pool["boundary"] + 0.0
+        return unchanged
+    found: float = boundary_of(pool["peaks"], pool["allowed"] * _left(pool["spent"], pool["daily"]))
+    return found
 
 
 def refresh(
@@ -136,19 +171,50 @@ def refresh(
     for pool in pools:
         if pool["boundary"] == 0.0:
             pool["since_us"] = pool["as_of_us"] = now_us
-        days = max(0.0, (now_us - pool["as_of_us"]) / _DAY_US)
+        before = _age_days(pool)
         pool["as_of_us"] = now_us
-        pool["peaks"] *= math.exp(-days / _MEMORY_DAYS)
-        pool["spent"] *= math.exp(-days)
+        age = _age_days(pool)
+        pool["peaks"] *= remaining(before, age)
+        pool["spent"] *= math.exp(before - age)
     # All of a partition have counted for as long.
-    days = days_remembered(pools[0]) + _HEAD_START_DAYS
-    allowed = _AIM * alerts_per_day * days * _MEMORY_DAYS / (_MEMORY_DAYS + _HEAD_START_DAYS)
+    allowed = _AIM * alerts_per_day * days_remembered(_age_days(pools[0]))
     needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools])
     for pool, part in zip(pools, share_out(allowed, needs, sensors * weight), strict=True):
         pool["allowed"] = max(part, _LEAST)
         pool["daily"] = max(alerts_per_day * part / allowed, _LEAST)
-        left = pool["allowed"] * _left(pool["spent"], pool["daily"])
-        pool["boundary"] = boundary_of(pool["peaks"], left)
+        pool["boundary"] = _boundary(pool)
+
+
+def _age_days(pool: Any) -> float:
+    return max(0.0, float(pool["as_of_us"] - pool["since_us"]) / _DAY_US)
+
+
+def remaining(before_days: float, age_days: float) -> float:
+    """How much of the peaks that were remembered at one age is left at another.
+
+    Old age forgets exponentially, with a time constant of three days; youth by a power of its age, so that half of
+    what is remembered is of the last sixth of its life.
+
+    >>> [round(remaining(before, before + 1.0), 2) for before in (0.0, 0.25, 1.0, 9.0, 30.0)]
+    [0.01, 0.04, 0.17, 0.72, 0.72]
+    """
+    left, grown = 1.0, _POWER * _MEMORY_DAYS - _BEFORE_DAYS
+    if before_days < min(age_days, grown):
+        until_days = min(age_days, grown)
+        left = ((before_days + _BEFORE_DAYS) / (until_days + _BEFORE_DAYS)) ** _POWER
+        before_days = until_days
+    return left * math.exp(-max(0.0, age_days - before_days) / _MEMORY_DAYS)
+
+
+def days_remembered(age_days: float) -> float:
+    """Of how many days the peaks are at an age, as if none was forgotten: the integral of what remains.
+
+    >>> [round(days_remembered(age), 2) for age in (0.0, 1.0, 8.75, 30.0)]
+    [0.06, 0.31, 2.25, 3.0]
+    """
+    grown = _POWER * _MEMORY_DAYS - _BEFORE_DAYS
+    youth = (min(age_days, grown) + _BEFORE_DAYS) / (_POWER + 1.0)
+    return _MEMORY_DAYS - (_MEMORY_DAYS - youth) * math.exp(-max(0.0, age_days - grown) / _MEMORY_DAYS)
 
 
 def share_out(total: float, needs: NDArray[np.float64], claims: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -176,16 +242,12 @@ def share_out(total: float, needs: NDArray[np.float64], claims: NDArray[np.float
     return parts
 
 
-def days_remembered(pool: Any) -> float:
-    """Of how many days the peaks are, as if none was forgotten."""
-    age_days = max(0.0, float(pool["as_of_us"] - pool["since_us"]) / _DAY_US)
-    return _MEMORY_DAYS * -math.expm1(-age_days / _MEMORY_DAYS)
-
-
 def expected_per_day(pool: Any) -> float:
     """Alerts a day to expect of a class by what is remembered; NaN in the first hour."""
-    days = days_remembered(pool)
-    return float(reaching(pool["peaks"], float(pool["boundary"]))) / days if days > 1.0 / 24.0 else math.nan
+    age = _age_days(pool)
+    if age <= 1.0 / 24.0:
+        return math.nan
+    return float(reaching(pool["peaks"], float(pool["boundary"]))) / days_remembered(age)
 
 
 def carry_pools(names: Sequence[str], pools: NDArray[Any], new_names: Sequence[str]) -> NDArray[Any]:

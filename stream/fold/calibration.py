@@ -5,7 +5,8 @@ sensor's width: who alerts again and again must be the more unusual for the next
 spends the whole budget nor raises the boundary for others.
 
 A time of excitement begins with a score of 0.5 and lasts 100 readings, longer if the score is still outside then. It
-counts as one peak, and all in it is held against the boundary that was there when it began.
+counts as one peak, and all in it is held against the boundary that was there when it began, or that the peaks of others
+have made since while it has raised no alert: what happens to many at once is told of the first few.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import ORDERLY, kernel
-from stream.fold.budget import FIRST, count_peak
+from stream.fold.budget import FIRST, boundary_beside, count_peak, expect_of_new
 from stream.fold.levels import CHANGED, OUT, follow_level, outside_of_rejected, says_nothing
 
 REFRACTORY = 100
@@ -58,6 +59,9 @@ def _calibrated(row: Any, pool: Any, ts_us: int, score: float, allowance: Any) -
         boundary = row["bar"]
         row["left"] -= 1
         if own > row["top"]:
+            if row["top"] < boundary:
+                boundary = max(boundary, boundary_beside(pool, row["top"]))
+                row["bar"] = boundary
             if row["top"] < boundary <= own:
                 pool["spent"] += 1.0
             count_peak(pool, own, row["top"])
@@ -116,6 +120,8 @@ def calibrate(
         row, level, limit = sensors[at], levels[at], limits[class_of[at]]
         if level["seen"] == 0:
             level["first_us"] = ts_us[i]
+            if limit["scored"]:
+                expect_of_new(pools[pool_of[class_of[at]]])
         level["seen"] += 1
         is_held = held.size > 0 and held[i] != 0
         if is_held and held[i] == OUT:

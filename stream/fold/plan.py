@@ -42,6 +42,7 @@ LIMITS = np.dtype(
         ("warm_up", np.int64),  # readings before a score counts
         ("level_after", np.int64),  # readings after which another level is one; 0: never
         ("level_lasts_us", np.int64),  # and the least time
+        ("scored", np.int64),  # 1: there are models and a rule on what they find
     ]
 )
 
@@ -128,8 +129,10 @@ def make_plan(definitions: Definitions, models: Registry[Model]) -> Plan:
         row["described"] = low is None and high is None
         _set_sentinels(row, one)
         row["warm_up"] = one.warm_up
+        told = any(rule.signal == "score" for rule in one.rules)
+        row["scored"] = told and bool(one.model_list)
         # What nobody is told of as an alert is no event either.
-        row["level_after"] = one.level_after if any(rule.signal == "score" for rule in one.rules) else 0
+        row["level_after"] = one.level_after if told else 0
         row["level_lasts_us"] = one.level_lasts
     levels = np.array(pane_levels({window for one in classes for window in one.windows}), np.int64)
     rules = [one.rules if one.kind.numeric else [] for one in classes]

@@ -19,10 +19,12 @@ from stream.fold.budget import (
     boundary_of,
     carry_pools,
     count_peak,
+    days_remembered,
     expected_per_day,
     level_of_score,
     reaching,
     refresh,
+    remaining,
     share_out,
     wrong_pools,
 )
@@ -120,10 +122,35 @@ def test_a_class_that_has_nobody_or_next_to_nothing_of_the_budget_has_a_boundary
             pool["spent"] += peak >= 1.0
 
 
+ages = st.floats(0.0, 60.0)
+
+
+@examples(100)
+@given(days=st.tuples(ages, ages, ages).map(sorted))
+def test_what_is_forgotten_does_not_depend_on_how_often_it_is_looked_at(days: list[float]) -> None:
+    first, then, last = days
+
+    assert remaining(first, then) * remaining(then, last) == pytest.approx(remaining(first, last), rel=1e-9)
+    assert 0.0 < remaining(first, last) <= 1.0
+
+
+@examples(20)
+@given(age=ages)
+def test_the_days_that_are_remembered_are_the_sum_of_what_remains_of_them(age: float) -> None:
+    moments = np.linspace(0.0, age, 4_001)
+    left = [remaining(moment, age) for moment in moments]
+
+    lived = float(np.sum((np.array(left[1:]) + left[:-1]) / 2)) * age / 4_000
+    assert days_remembered(age) == pytest.approx(lived + days_remembered(0.0) * remaining(0.0, age), rel=1e-3)
+
+
 class _Site:
     """Sensors with a reading a minute, whose scores are made up. Class of each: its number modulo `pools`."""
 
-    def __init__(self, sensors: int, pools: int = 1, weight: tuple[float, ...] | None = None) -> None:
+    def __init__(
+        self, sensors: int, pools: int = 1, weight: tuple[float, ...] | None = None, *, scored: bool = False
+    ) -> None:
+        """scored: a new sensor brings the peaks along that are expected of it."""
         self.sensors = np.zeros(sensors, SENSOR)
         self.levels = np.zeros(sensors, LEVEL)
         self.pools = np.zeros(pools, POOL)
@@ -131,6 +158,8 @@ class _Site:
         self.class_of = (np.arange(sensors) % pools).astype(np.int32)
         self.at_us = START_US // REFRESH_US * REFRESH_US
         self._quiet_until = np.zeros(sensors, np.int64)
+        self._limits = np.zeros(pools, LIMITS)
+        self._limits["scored"] = scored
         self._share()
 
     def _share(self) -> None:
@@ -146,7 +175,7 @@ class _Site:
         pool_of = np.arange(self.pools.size, dtype=np.int32)
         by, expected = np.zeros(scores.size, np.int16), np.full((scores.size, 2), np.nan)
         step(
-            self.sensors, self.pools, self.levels, pool_of, self.class_of, np.zeros(self.pools.size, LIMITS), slot,
+            self.sensors, self.pools, self.levels, pool_of, self.class_of, self._limits, slot,
             ts_us, np.zeros(scores.size), np.zeros(scores.size, np.uint8), np.zeros(0, np.uint8), found, by, expected,
             allowance,
         )  # fmt: skip
@@ -222,6 +251,44 @@ def test_a_storm_finds_the_boundary_rising() -> None:
     storm = site.alerts(0.5 + rng.exponential(4.0, (5, 2_000)))
 
     assert BUDGET / 2 < len(storm) < 2_000 / 10
+
+
+def test_what_befalls_many_within_minutes_is_told_of_a_few() -> None:
+    rng, site = np.random.default_rng(7), _Site(300)
+    site.days(1, lambda shape: rng.uniform(0.0, 0.4, shape), 300)
+    begins = rng.uniform(0.0, 10.0, 300)
+
+    # All are excited before the first of them raises an alert.
+    told = site.alerts(np.clip(0.55 + 0.1 * (np.arange(60)[:, None] - begins), 0.55, 4.0))
+
+    assert 2 <= len(set(told)) < 300 / 10
+
+
+def test_what_rises_slowly_is_not_outrun_by_a_boundary_of_its_own_making() -> None:
+    rng, site = np.random.default_rng(8), _Site(300)
+    site.days(1, lambda shape: 0.045 * rng.pareto(3.0, shape), 300)
+    boundary = float(site.pools["boundary"][0])
+
+    found = site.see(np.linspace(0.55, 1.5 * boundary, 90)[:, None])
+
+    assert boundary > 1.0
+    assert found.max() == pytest.approx(1.5, rel=0.1)
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_plant_that_nobody_knows_keeps_its_budget_on_its_first_day(scored: bool) -> None:
+    rng, site, shift = np.random.default_rng(9), _Site(2_000, pools=20, scored=scored), 360
+
+    def first_shifts(shape: tuple[int, int]) -> Scores:
+        nonlocal shift
+        found, shift = rng.uniform(0.0, 0.4, shape), shift - shape[0]
+        return found + (0 >= shift > -60) * rng.pareto(2.0, shape) * 0.1
+
+    (first,) = site.days(1, first_shifts, 2_000)
+
+    assert (len(first) <= 1.2 * BUDGET) == scored
+    site.days(2, lambda shape: rng.uniform(0.0, 0.4, shape), 2_000)
+    assert site.pools["boundary"].max() < 1.6
 
 
 def test_who_alerts_again_and_again_neither_spends_the_budget_nor_raises_the_boundary_of_others() -> None:
