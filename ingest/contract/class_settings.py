@@ -77,7 +77,9 @@ def _as_model(value: object) -> object:
 
 ANOMALY = RuleSettings(name="anomaly", above=1.0, hysteresis=0.2)
 SILENT = RuleSettings(name="silent", signal="silence", above=1.0)
-DEFAULT_MODELS = [ModelSettings(name=name) for name in ("running_range", "time_of_day", "ewma_horizons")]
+DEFAULT_MODELS = [ModelSettings(name=name) for name in ("running_range", "time_of_day", "ewma_horizons", "stuck")]
+DEFAULT_ON_CHANGE = [one for one in DEFAULT_MODELS if one.name != "stuck"]
+"""Those who report on change do not repeat themselves."""
 Series = Literal[
     "value",
     "mean",
@@ -134,8 +136,8 @@ class ClassSettings(Section):
     """What the source promises: each sensor sends at least so often, changed or not; two missed are silence. Default:
     nothing; the silence of an on-change sensor says nothing then, and that of a periodic one what it has learned."""
     models: list[ModelSettings] | None = None
-    """A model's name, or a table of name and options. Default: `running_range`, `time_of_day` and
-    `ewma_horizons` for gauges; none for the other kinds, in which a rare value is no anomaly."""
+    """A model's name, or a table of name and options. Default: `running_range`, `time_of_day`, `ewma_horizons` and,
+    unless they report on change, `stuck` for gauges; none for the other kinds, in which a rare value is no anomaly."""
     rules: list[RuleSettings] = [ANOMALY, SILENT]
     waveform: WaveformOptions | None = None
     """For kind `waveform`: which features an array becomes, `{ features = ["rms", "peak"], rate_hz = 25600 }`."""
@@ -217,9 +219,11 @@ class ClassSettings(Section):
     @property
     def model_list(self) -> list[ModelSettings]:
         """The models in force."""
-        if self.models is None:
-            return DEFAULT_MODELS if self.kind is Kind.GAUGE else []
-        return self.models
+        if self.models is not None:
+            return self.models
+        if self.kind is not Kind.GAUGE:
+            return []
+        return DEFAULT_ON_CHANGE if self.reporting is Reporting.ON_CHANGE else DEFAULT_MODELS
 
 
 EVERYTHING_ELSE = ClassSettings(name="default", match=["**"])

@@ -11,6 +11,7 @@ from stream.fold.calibration import ALLOWANCE, calibrate
 from stream.fold.gate import FOLDED
 from stream.fold.plan import Plan
 from stream.fold.relearning import taught_and_held
+from stream.fold.repeating import told_of_repeats
 from stream.fold.state import PartitionState
 
 
@@ -45,8 +46,9 @@ def score_rows(
     by.fill(-1)
     expected.fill(np.nan)
     for number, (used, bank, run) in enumerate(zip(plan.models, state.banks, state.runs, strict=True)):
+        told = told_of_repeats(plan, state, used, slot, taught)
         run(
-            bank, slot, ts_us, value, taught, state.class_of, used.uses, used.params, number, score, by, expected
+            bank, slot, ts_us, value, told, state.class_of, used.uses, used.params, number, score, by, expected
         )  # fmt: skip
     allowance = np.zeros(rows, ALLOWANCE)
     busy = calibrate(

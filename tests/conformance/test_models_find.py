@@ -222,30 +222,6 @@ def test_a_level_shift_starts_anew_from_the_level_that_lasts() -> None:
     assert (found[2_000:] > 1.0).any()
 
 
-def test_stuck_allows_what_the_quantisation_explains() -> None:
-    coarse = np.round(noise(3_000, 7, 20.0, 0.15))  # mostly 20, rarely 19 or 21
-    fine = noise(3_000, 7, 20.0, 0.15)
-
-    for usual in (coarse, fine):
-        assert max(scores(usual_model("stuck"), usual)) < 1.0
-    assert max(scores(usual_model("stuck"), [*fine, *[20.0] * 40])) > 1.0
-    assert max(scores(usual_model("stuck"), [*np.round(noise(3_000, 7)), *[20.0] * 40])) < 1.0
-    assert max(scores(usual_model("stuck"), [*np.round(noise(3_000, 7)), *[20.0] * 100])) > 1.0
-
-
-def test_stuck_says_nothing_of_a_sensor_that_hardly_ever_moved() -> None:
-    assert not any(scores(usual_model("stuck"), [1.0] * 500 + [2.0] * 500 + [1.0] * 5_000))
-
-
-def test_a_rest_that_recurs_is_accepted_in_the_end() -> None:
-    day = [*noise(300), *[20.0] * 200]
-
-    found = np.array(scores(usual_model("stuck"), day * 20)).reshape(20, -1)
-
-    assert found[0].max() > 1.0
-    assert found[-3:].max() < 1.0
-
-
 def test_a_rate_counts_the_time_that_passed() -> None:
     model = usual_model("rate_of_change")
     row = np.zeros(1, model.state)

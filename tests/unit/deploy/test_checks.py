@@ -29,3 +29,10 @@ def test_a_model_of_repeated_values_for_those_who_report_changes_is_remarked(
 
     assert [finding.ok for finding in found] == [None] * remarks
     assert all("class drives: stuck" in finding.said for finding in found)
+
+
+@pytest.mark.parametrize("reporting", [*Reporting, None])
+def test_nobody_is_remarked_who_has_set_no_models(reporting: Reporting | None) -> None:
+    one = ClassSettings(name="drives", match=["**/current"], reporting=reporting)
+
+    assert check_models(Settings.model_construct(route=[], classes=[one, EVERYTHING_ELSE])) == []
