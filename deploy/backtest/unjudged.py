@@ -52,7 +52,9 @@ def _why(fold: PartitionFold, path: str, learned: int, counted: int) -> str:
         return f"its class {plan.classes.classes[of].name!r} has no models"
     if not learned:
         return "none of them came to the models"
-    own = min((int(getattr(model, "warm_up", 0)) for model in models), default=0)
+    # One that waits for repeats counts its warm-up in changes of the value.
+    by_reading = [model for model in models if not getattr(model, "of_repeats", False)] or models
+    own = min(int(getattr(model, "warm_up", 0)) for model in by_reading)
     needed = max(own, int(plan.limits[of]["warm_up"]))
     if learned <= needed:
         return f"too few for warm_up: models need more than {needed:,}"

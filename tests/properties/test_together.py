@@ -53,7 +53,9 @@ def test_what_is_said_before_the_warm_up_is_over_spends_nothing_of_the_budget() 
     warm, warming = state_after(spikes), state_after(spikes, with_(warm_up=1_000))
 
     assert warm.pools["peaks"].sum() >= warm.pools["spent"].sum() == 1.0
-    assert (warming.pools["peaks"].sum(), warming.pools["spent"].sum()) == (0.0, 0.0)
+    # A new sensor brings a tenth of a peak along.
+    assert warming.pools["peaks"].sum() <= 0.1
+    assert warming.pools["spent"].sum() == 0.0
     assert warm.sensors["extra"][0] > warming.sensors["extra"][0] == 0.0
 
 

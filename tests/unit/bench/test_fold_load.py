@@ -73,6 +73,8 @@ def test_a_state_of_more_sensors_goes_on_as_that_of_few() -> None:
     state = worker.folds[0].state
     heard = len(HISTORY) + WARM_UP_ROUNDS + 2
     for used, bank in zip(worker.folds[0].plan.models, state.banks, strict=True):
+        if "seen" not in (bank.dtype.names or ()):
+            continue  # stuck counts runs
         # The time of day counts those of hours that it knows.
         least = 300 if used.name == "time_of_day" else heard
         assert least <= bank["seen"][: state.slots.rows].min() <= heard
