@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.calibration import REFRACTORY
 from stream.fold.explaining import DataQuality, quality_of_row, quality_without_row
 from stream.fold.gate import FOLDED, MASKED
@@ -237,6 +238,8 @@ def judge_rows(
     """
     n = 0
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(episodes, slot[k])
         if verdict[i] == MASKED:
             n = _end_masked(episodes, slot[i], ts_us[i], value[i], events, n)
         if verdict[i] != FOLDED:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import ORDERLY, kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.budget import FIRST, count_peak
 from stream.fold.levels import CHANGED, OUT, follow_level, outside_of_rejected, says_nothing
 
@@ -110,6 +111,9 @@ def calibrate(
     """
     busy = 0
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
+            prefetch(levels, slot[k])
         if seen[i] != ORDERLY:
             continue
         at = slot[i]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.counters import COUNTER_FIELDS, unwrap
 from stream.fold.gate import (
     BAD,
@@ -58,33 +59,6 @@ SENSOR = np.dtype(
 )
 
 
-_AHEAD = 32
-
-
-@borrowing_kernel
-def fetch(
-    sensors: Any,
-    panes: Any,
-    levels: NDArray[np.int64],
-    slot: NDArray[np.int32],
-    ts_us: NDArray[np.int64],
-    verdict: NDArray[np.uint8],
-    begin: int,
-    end: int,
-) -> None:
-    """Read a little of what the next rows will need: many waits for memory at once instead of one by one.
-
-    The verdicts written are none yet; they are there so that the compiler does not leave out the reading.
-    """
-    for i in range(begin, end):
-        at = slot[i]
-        if at >= 0:
-            row = sensors[at]
-            pane = panes[at, ts_us[i] // levels[0, 0] % levels[0, 2]]
-            seen = row["shown_us"] ^ row["scored_by"] ^ row["ring"][2] ^ row["ring"][10] ^ pane["id"] ^ pane["last_us"]
-            verdict[i] = seen & 1
-
-
 @borrowing_kernel
 def fold_rows(
     sensors: Any,
@@ -111,8 +85,9 @@ def fold_rows(
     and gets what windows and models have instead, where that is another number; turns: by `counters.Turn`.
     """
     for i in range(slot.size):
-        if i % _AHEAD == 0:
-            fetch(sensors, panes, levels, slot, ts_us, verdict, i, min(i + _AHEAD, slot.size))
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
+            prefetch(panes[slot[k]], ts_us[k] // levels[0, 0] % levels[0, 2])
         at = slot[i]
         if at < 0:
             verdict[i] = OVER_BUDGET
@@ -183,6 +158,8 @@ def keep_scores(
 ) -> None:
     """Let each sensor remember the score of its newest folded reading."""
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
         if verdict[i] == FOLDED:
             sensors[slot[i]]["score"] = score[i]
             sensors[slot[i]]["scored_by"] = scored_by[i]
