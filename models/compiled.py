@@ -68,6 +68,13 @@ def borrowing_kernel(function: F) -> F:
     return _compiled(function, _nrt=False)
 
 
+def inlined_kernel(function: F) -> F:
+    """As `borrowing_kernel`, for what loops do at each row: it becomes part of them, as dozens of arguments (an array
+    is ten) take longer to hand over than most rows take.
+    """
+    return _compiled(function, _nrt=False, forceinline=True)
+
+
 def _compiled(function: F, **options: bool) -> F:
     numba.config.CACHE_DIR = _cache_directory(Path(function.__code__.co_filename).parent)
     compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic, overload, register_jitable
@@ -60,16 +61,17 @@ def _compiled(rows: Any, at: Any) -> Callable[..., None]:
 
         def of_several(rows: Any, at: Any) -> None:
             size = rows.strides[0]
-            for byte in range(at * size, at * size + size, _LINE):
-                _touch(rows, byte)
+            for byte in range(0, size, _LINE):
+                _touch(rows, np.intp(at) * size + byte)
+            _touch(rows, np.intp(at) * size + size - 1)
 
         return of_several
     size = rows.dtype.size if isinstance(rows.dtype, types.Record) else rows.dtype.bitwidth // 8
 
     def of_one(rows: Any, at: Any) -> None:
         for byte in range(0, size, _LINE):
-            _touch(rows, at * size + byte)
+            _touch(rows, np.intp(at) * size + byte)
         # Rows do not begin where lines do.
-        _touch(rows, at * size + size - 1)
+        _touch(rows, np.intp(at) * size + size - 1)
 
     return of_one

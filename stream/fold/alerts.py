@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import kernel
+from models.compiled import inlined_kernel, kernel
 from models.prefetch import ahead, prefetch
 from stream.fold.calibration import REFRACTORY
 from stream.fold.explaining import DataQuality, quality_of_row, quality_without_row
@@ -120,7 +120,7 @@ def advance(episode: Any, rule: Any, at_us: int, outside: bool, inside: bool) ->
     return _RESOLVED
 
 
-@kernel
+@inlined_kernel
 def step(episode: Any, rule: Any, at_us: int, x: float, score: float, caught_up: bool) -> int:
     """Move one episode on by a signal x; what follows: 0, SAY, MISSED, or both. caught_up: people may be told."""
     before = episode["phase"]

@@ -84,10 +84,16 @@ def fold_rows(
     Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it. folded: has the values,
     and gets what windows and models have instead, where that is another number; turns: by `counters.Turn`.
     """
+    # Of the finest level, to divide seldom: the pane of the row before, and of the one that was asked for before.
+    number, place, next_number, next_place = 0, 0, 0, 0
+    width_us = levels[0, 0]
     for i in range(slot.size):
         for k in ahead(i, slot.size):
             prefetch(sensors, slot[k])
-            prefetch(panes[slot[k]], ts_us[k] // levels[0, 0] % levels[0, 2])
+            if not 0 <= ts_us[k] - next_number * width_us < width_us:
+                next_number = ts_us[k] // width_us
+                next_place = next_number % levels[0, 2]
+            prefetch(panes[slot[k]], next_place)
         at = slot[i]
         if at < 0:
             verdict[i] = OVER_BUDGET
@@ -111,9 +117,12 @@ def fold_rows(
             if limit["counter"] != 0:
                 y = unwrap(row, panes, at, t, x, in_order, limit["max_rate"], turns)
                 folded[i] = y
+            if not 0 <= t - number * width_us < width_us:
+                number = t // width_us
+                place = number % levels[0, 2]
             if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
                 found = LATE  # no window reaches back so far
-            elif not add_sample(panes, at, levels, t, y, weight):
+            elif not add_sample(panes, at, levels, number, place, t, y, weight):
                 found = LATE
             elif in_order:
                 if row["last_us"] == 0 or x != row["last_value"]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import borrowing_kernel
+from models.compiled import borrowing_kernel, inlined_kernel
 
 PANE = np.dtype(
     [
@@ -190,12 +190,15 @@ def open_pane(panes: Any, slot: int, levels: NDArray[np.int64], level: int, ts_u
     return at, number * levels[at_level, 0]
 
 
-@borrowing_kernel
-def add_sample(panes: Any, slot: int, levels: NDArray[np.int64], ts_us: int, value: float, weight: float) -> bool:
-    """Add a reading; False if its panes are gone. Weight 0: it counts, and holds from now on (on-change)."""
-    # Most often it is the newest pane's of the finest level.
-    number = ts_us // levels[0, 0]
-    at, begin_us = number % levels[0, 2], number * levels[0, 0]
+@inlined_kernel
+def add_sample(
+    panes: Any, slot: int, levels: NDArray[np.int64], number: int, at: int, ts_us: int, value: float, weight: float
+) -> bool:
+    """Add a reading; False if its panes are gone. Weight 0: it counts, and holds from now on (on-change).
+
+    number, at: of the time's pane of the finest level, and the place of that; most often it is the newest one's.
+    """
+    begin_us = number * levels[0, 0]
     if panes[slot, at]["id"] != number:
         at, begin_us = open_pane(panes, slot, levels, 0, ts_us)
         if at == _NO_PLACE:
