@@ -25,7 +25,7 @@ from stream.fold.gate import (
     is_far,
     judge,
 )
-from stream.fold.windows import add_sample, floor_of, held_until, hold
+from stream.fold.windows import add_sample, floor_of, goes_to, held_until, hold
 
 SENSOR = np.dtype(
     [
@@ -85,7 +85,7 @@ def fold_rows(
     and gets what windows and models have instead, where that is another number; turns: by `counters.Turn`.
     """
     # Of the finest level, to divide seldom: the pane of the row before, and of the one that was asked for before.
-    number, place, next_number, next_place = 0, 0, 0, 0
+    number, place, next_number, next_place, next_above = 0, 0, 0, 0, 0
     width_us = levels[0, 0]
     for i in range(slot.size):
         for k in ahead(i, slot.size):
@@ -93,7 +93,9 @@ def fold_rows(
             if not 0 <= ts_us[k] - next_number * width_us < width_us:
                 next_number = ts_us[k] // width_us
                 next_place = next_number % levels[0, 2]
+                next_above = goes_to(levels, next_number - levels[0, 2])
             prefetch(panes[slot[k]], next_place)
+            prefetch(panes[slot[k]], next_above)
         at = slot[i]
         if at < 0:
             verdict[i] = OVER_BUDGET
