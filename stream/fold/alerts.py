@@ -277,6 +277,20 @@ def judge_rows(
 
 
 @kernel
+def open_slots(episodes: Any) -> NDArray[np.intp]:
+    """Who has an open episode, ascending: shape (slots,)."""
+    found = np.empty(episodes.shape[0], np.intp)
+    n = 0
+    for at in range(episodes.shape[0]):
+        for r in range(episodes.shape[1]):
+            if episodes[at, r]["phase"] != _NONE:
+                found[n] = at
+                n += 1
+                break
+    return found[:n].copy()
+
+
+@kernel
 def judge_open(
     episodes: Any,
     rules: Any,
@@ -291,7 +305,7 @@ def judge_open(
     """Time passed: go on with open episodes. Returns how many events were written.
 
     Those of on-change sensors whose value holds move on. Who has been silent for `backlog_us` after a backlog has
-    caught up: nothing newer is known. slots: those with open episodes; events: at least as many as these.
+    caught up: nothing newer is known. slots: those with open episodes; events: at least one for each of their rules.
     """
     n = 0
     for i in range(slots.size):
