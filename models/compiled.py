@@ -20,6 +20,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.prefetch import ahead, prefetch
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -66,6 +68,13 @@ def borrowing_kernel(function: F) -> F:
     return _compiled(function, _nrt=False)
 
 
+def inlined_kernel(function: F) -> F:
+    """As `borrowing_kernel`, for what loops do at each row: it becomes part of them, as dozens of arguments (an array
+    is ten) take longer to hand over than most rows take.
+    """
+    return _compiled(function, _nrt=False, forceinline=True)
+
+
 def _compiled(function: F, **options: bool) -> F:
     numba.config.CACHE_DIR = _cache_directory(Path(function.__code__.co_filename).parent)
     compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
@@ -76,13 +85,11 @@ ORDERLY = 0
 """The verdict of readings that models see: good, new, and in order."""
 
 
-_AHEAD = 16
-_LINE = 8  # numbers that come from memory together
+_SHORT = 128  # bytes
 
 
 def _run(
     state: NDArray[Any],
-    numbers: NDArray[np.int64],
     slot: NDArray[np.int32],
     ts_us: NDArray[np.int64],
     value: NDArray[np.float64],
@@ -94,30 +101,32 @@ def _run(
     score: NDArray[np.float64],
     scored_by: NDArray[np.int16],
     expected: NDArray[np.float64],
-) -> int:
-    seen = 0
+) -> None:
+    # The band is what was expected before the reading was known, and is seldom asked for. Of a short row, a copy from
+    # before is cheaper than a band for nothing; of a long one it is not.
+    before, is_short = np.empty(1, state.dtype), state.itemsize <= _SHORT
     for i in range(slot.size):
-        if i % _AHEAD == 0:
-            # Read a little of what the next rows will need: many waits for memory at once instead of one by one.
-            for j in range(i, min(i + _AHEAD, slot.size)):
-                if verdict[j] == ORDERLY:
-                    for k in range(0, numbers.shape[1], _LINE):
-                        seen ^= numbers[slot[j], k]
+        for k in ahead(i, slot.size):
+            prefetch(state, slot[k])
         if verdict[i] != ORDERLY:
             continue
         which = class_of[slot[i]]
         if not uses[which]:
             continue
         row = state[slot[i]]
-        # Before the step: what was expected before this reading was known.
-        low, high = band(row, ts_us[i], params[which])  # type: ignore[name-defined]  # noqa: F821
+        low, high = 0.0, 0.0
+        if is_short:
+            before[0] = row
+        else:
+            low, high = band(row, ts_us[i], params[which])  # type: ignore[name-defined]  # noqa: F821
         found = step(row, ts_us[i], value[i], params[which])  # type: ignore[name-defined]  # noqa: F821
         if found > score[i]:
             score[i] = found
             scored_by[i] = number
+            if is_short:
+                low, high = band(before[0], ts_us[i], params[which])  # type: ignore[name-defined]  # noqa: F821
             expected[i, 0] = low
             expected[i, 1] = high
-    return seen  # so that the compiler does not leave out the reading
 
 
 def _at_any_time(row: Any, ts_us: int, params: NDArray[np.float64]) -> tuple[float, float]:
@@ -133,17 +142,6 @@ def _timed(band: Callable[..., tuple[float, float]], compiled: Callable[..., tup
     code = _at_any_time.__code__.replace(co_filename=band.__code__.co_filename, co_qualname=f"{band.__module__}.timed")
     names = {"band": compiled, "__name__": band.__module__, "__builtins__": __builtins__}
     return kernel(FunctionType(code, names, "timed"))
-
-
-class Loop:
-    """A model's compiled loop, called with a bank's rows; it has them as plain numbers as well."""
-
-    def __init__(self, compiled: Any) -> None:
-        self.compiled = compiled
-
-    def __call__(self, state: NDArray[Any], *rest: Any) -> None:
-        """For what comes after the rows, see `bank`."""
-        self.compiled(state, state.view(np.int64).reshape(state.size, state.itemsize // 8), *rest)
 
 
 def bank(
@@ -163,10 +161,12 @@ def bank(
     names = {
         "step": compiled,
         "band": _timed(band, compiled_band),
+        "np": np,
+        "_SHORT": _SHORT,
         "ORDERLY": ORDERLY,
-        "_AHEAD": _AHEAD,
-        "_LINE": _LINE,
+        "ahead": ahead,
+        "prefetch": prefetch,
         "__name__": step.__module__,
         "__builtins__": __builtins__,
     }
-    return compiled, compiled_band, Loop(kernel(FunctionType(code, names, "run")))
+    return compiled, compiled_band, kernel(FunctionType(code, names, "run"))

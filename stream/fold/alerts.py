@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import kernel
+from models.compiled import inlined_kernel, kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.calibration import REFRACTORY
 from stream.fold.explaining import DataQuality, quality_of_row, quality_without_row
 from stream.fold.gate import FOLDED, MASKED
@@ -119,7 +120,7 @@ def advance(episode: Any, rule: Any, at_us: int, outside: bool, inside: bool) ->
     return _RESOLVED
 
 
-@kernel
+@inlined_kernel
 def step(episode: Any, rule: Any, at_us: int, x: float, score: float, caught_up: bool) -> int:
     """Move one episode on by a signal x; what follows: 0, SAY, MISSED, or both. caught_up: people may be told."""
     before = episode["phase"]
@@ -237,6 +238,8 @@ def judge_rows(
     """
     n = 0
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(episodes, slot[k])
         if verdict[i] == MASKED:
             n = _end_masked(episodes, slot[i], ts_us[i], value[i], events, n)
         if verdict[i] != FOLDED:
@@ -274,6 +277,20 @@ def judge_rows(
 
 
 @kernel
+def open_slots(episodes: Any) -> NDArray[np.intp]:
+    """Who has an open episode, ascending: shape (slots,)."""
+    found = np.empty(episodes.shape[0], np.intp)
+    n = 0
+    for at in range(episodes.shape[0]):
+        for r in range(episodes.shape[1]):
+            if episodes[at, r]["phase"] != _NONE:
+                found[n] = at
+                n += 1
+                break
+    return found[:n].copy()
+
+
+@kernel
 def judge_open(
     episodes: Any,
     rules: Any,
@@ -288,7 +305,7 @@ def judge_open(
     """Time passed: go on with open episodes. Returns how many events were written.
 
     Those of on-change sensors whose value holds move on. Who has been silent for `backlog_us` after a backlog has
-    caught up: nothing newer is known. slots: those with open episodes; events: at least as many as these.
+    caught up: nothing newer is known. slots: those with open episodes; events: at least one for each of their rules.
     """
     n = 0
     for i in range(slots.size):

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import ORDERLY, kernel
+from models.compiled import ORDERLY, inlined_kernel, kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.budget import FIRST, boundary_beside, count_peak, expect_of_new
 from stream.fold.levels import CHANGED, OUT, follow_level, outside_of_rejected, says_nothing
 
@@ -47,7 +48,7 @@ def _widen(row: Any, ts_us: int, alerts: float) -> None:
     row["extra"] = root * root - 1.0
 
 
-@kernel
+@inlined_kernel
 def _calibrated(row: Any, pool: Any, ts_us: int, score: float, allowance: Any) -> float:
     """The calibrated score of a combined one. row: SENSOR. pool: POOL. allowance: ALLOWANCE, is written."""
     if row["extra"] > 0.0 and row["left"] == 0 and ts_us - row["spent_us"] >= _HOUR_US:
@@ -114,6 +115,9 @@ def calibrate(
     """
     busy = 0
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
+            prefetch(levels, slot[k])
         if seen[i] != ORDERLY:
             continue
         at = slot[i]

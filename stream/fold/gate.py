@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ingest.contract.readings import Flag, Quality
-from models.compiled import ORDERLY, borrowing_kernel, kernel
+from models.compiled import ORDERLY, borrowing_kernel, inlined_kernel, kernel
 from stream.fold.windows import NO_PANE
 
 RING = 16
@@ -142,7 +142,7 @@ def times_of(sensors: Any) -> Callable[[int, Iterable[int]], list[int]]:
     return held
 
 
-@borrowing_kernel
+@inlined_kernel
 def judge(
     row: Any, ts_us: int, value: float, is_text: bool, quality: int, flags: int, latest_us: int, limits: Any
 ) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import borrowing_kernel
+from models.compiled import borrowing_kernel, inlined_kernel
 from stream.fold.gate import FOLDED, MASKED
 
 
@@ -127,7 +127,7 @@ def says_nothing(row: Any, warm_up: int, value: float) -> int:
     return 2 if row["stage"] >= _CHANGED and row["low"] <= value <= row["high"] else 0
 
 
-@borrowing_kernel
+@inlined_kernel
 def follow_level(row: Any, limit: Any, ts_us: int, value: float, score: float, low: float, high: float) -> int:
     """Follow a sensor's level by one more reading, with the score that rules will see and its band; 1 if the level is
     not calm, else 0.

@@ -20,7 +20,7 @@ from ingest.contract.panes import level_of
 from ingest.contract.readings import Flag, Readings, Words
 from ingest.contract.sensors import check_path
 from ingest.contract.wire import ARROW, JSON, Envelope, Kind, decode_readings, envelope_of
-from stream.fold.alerts import EVENT, Transition, judge_open, judge_rows
+from stream.fold.alerts import EVENT, Transition, judge_open, judge_rows, open_slots
 from stream.fold.backlog import Digest, backlog_rows
 from stream.fold.budget import REFRESH_US
 from stream.fold.commands import Applied, apply, command_of
@@ -230,12 +230,12 @@ class PartitionFold:
         if state.now_us < before_us or state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
         ended = end_masked(self.plan, state)
-        phases = state.episodes[: state.slots.rows]["phase"]
-        events, n = np.empty(int(np.count_nonzero(phases)), EVENT), 0
+        slots, n = open_slots(state.episodes[: state.slots.rows]), 0
+        events = np.empty(slots.size * self.plan.rule_rows.shape[1], EVENT)
         if events.size:
             n = judge_open(
                 state.episodes, self.plan.rule_rows, state.class_of, self.plan.limits, state.sensors,
-                np.flatnonzero(phases.any(axis=1)), before_us, self.plan.backlog_us, events,
+                slots, before_us, self.plan.backlog_us, events,
             )  # fmt: skip
         silent = judge(self.plan, state, before_us, in_maintenance(state, before_us) if state.masks.windows else None)
         return [*ended, *told(self.plan, state, events[:n]), *settle(self.plan, state), *silent]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.counters import COUNTER_FIELDS, unwrap
 from stream.fold.gate import (
     BAD,
@@ -24,7 +25,7 @@ from stream.fold.gate import (
     is_far,
     judge,
 )
-from stream.fold.windows import add_sample, floor_of, held_until, hold
+from stream.fold.windows import add_sample, floor_of, goes_to, held_until, hold
 
 SENSOR = np.dtype(
     [
@@ -58,33 +59,6 @@ SENSOR = np.dtype(
 )
 
 
-_AHEAD = 32
-
-
-@borrowing_kernel
-def fetch(
-    sensors: Any,
-    panes: Any,
-    levels: NDArray[np.int64],
-    slot: NDArray[np.int32],
-    ts_us: NDArray[np.int64],
-    verdict: NDArray[np.uint8],
-    begin: int,
-    end: int,
-) -> None:
-    """Read a little of what the next rows will need: many waits for memory at once instead of one by one.
-
-    The verdicts written are none yet; they are there so that the compiler does not leave out the reading.
-    """
-    for i in range(begin, end):
-        at = slot[i]
-        if at >= 0:
-            row = sensors[at]
-            pane = panes[at, ts_us[i] // levels[0, 0] % levels[0, 2]]
-            seen = row["shown_us"] ^ row["scored_by"] ^ row["ring"][2] ^ row["ring"][10] ^ pane["id"] ^ pane["last_us"]
-            verdict[i] = seen & 1
-
-
 @borrowing_kernel
 def fold_rows(
     sensors: Any,
@@ -110,9 +84,18 @@ def fold_rows(
     Writes verdict, and True to `reworded` where the row brought its sensor's text or ended it. folded: has the values,
     and gets what windows and models have instead, where that is another number; turns: by `counters.Turn`.
     """
+    # Of the finest level, to divide seldom: the pane of the row before, and of the one that was asked for before.
+    number, place, next_number, next_place, next_above = 0, 0, 0, 0, 0
+    width_us = levels[0, 0]
     for i in range(slot.size):
-        if i % _AHEAD == 0:
-            fetch(sensors, panes, levels, slot, ts_us, verdict, i, min(i + _AHEAD, slot.size))
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
+            if not 0 <= ts_us[k] - next_number * width_us < width_us:
+                next_number = ts_us[k] // width_us
+                next_place = next_number % levels[0, 2]
+                next_above = goes_to(levels, next_number - levels[0, 2])
+            prefetch(panes[slot[k]], next_place)
+            prefetch(panes[slot[k]], next_above)
         at = slot[i]
         if at < 0:
             verdict[i] = OVER_BUDGET
@@ -136,9 +119,12 @@ def fold_rows(
             if limit["counter"] != 0:
                 y = unwrap(row, panes, at, t, x, in_order, limit["max_rate"], turns)
                 folded[i] = y
+            if not 0 <= t - number * width_us < width_us:
+                number = t // width_us
+                place = number % levels[0, 2]
             if not in_order and t < floor_of(levels, levels.shape[0] - 1, row["last_us"]):
                 found = LATE  # no window reaches back so far
-            elif not add_sample(panes, at, levels, t, y, weight):
+            elif not add_sample(panes, at, levels, number, place, t, y, weight):
                 found = LATE
             elif in_order:
                 if row["last_us"] == 0 or x != row["last_value"]:
@@ -183,6 +169,8 @@ def keep_scores(
 ) -> None:
     """Let each sensor remember the score of its newest folded reading."""
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(sensors, slot[k])
         if verdict[i] == FOLDED:
             sensors[slot[i]]["score"] = score[i]
             sensors[slot[i]]["scored_by"] = scored_by[i]

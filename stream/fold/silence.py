@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import borrowing_kernel
+from models.prefetch import ahead, prefetch
 from stream.fold.alerts import Phase
 from stream.fold.gate import BAD, FOLDED, OVER_BUDGET, Verdict
 
@@ -107,6 +108,9 @@ def hear(
     FOLDED nor STATE.
     """
     for i in range(slot.size):
+        for k in ahead(i, slot.size):
+            prefetch(heard_us, slot[k])
+            prefetch(silences, slot[k])
         if verdict[i] == OVER_BUDGET:
             continue
         at = slot[i]

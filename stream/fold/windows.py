@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import borrowing_kernel
+from models.compiled import borrowing_kernel, inlined_kernel
 
 PANE = np.dtype(
     [
@@ -143,7 +143,7 @@ def merge(into: Any, pane: Any, shift_s: float) -> None:
         into["last"] = pane["last"]
 
 
-@borrowing_kernel
+@inlined_kernel
 def place_of(panes: Any, slot: int, levels: NDArray[np.int64], level: int, ts_us: int) -> tuple[int, int, int]:
     """(place, level, number) of the pane of a time: on this level or the first above that has not moved past it.
 
@@ -155,6 +155,15 @@ def place_of(panes: Any, slot: int, levels: NDArray[np.int64], level: int, ts_us
         if panes[slot, at]["id"] <= number:
             return at, at_level, number
     return _NO_PLACE, level, 0
+
+
+@inlined_kernel
+def goes_to(levels: NDArray[np.int64], number: int) -> int:
+    """The place on the next level of a pane of the finest one when it has to make room; 0 if there is no next level."""
+    if levels.shape[0] < 2:
+        return 0
+    place: int = levels[1, 1] + number * levels[0, 0] // levels[1, 0] % levels[1, 2]
+    return place
 
 
 @borrowing_kernel
@@ -178,7 +187,7 @@ def roll_up(panes: Any, slot: int, levels: NDArray[np.int64], at: int, level: in
         panes[slot, source]["id"] = NO_PANE
 
 
-@borrowing_kernel
+@inlined_kernel
 def open_pane(panes: Any, slot: int, levels: NDArray[np.int64], level: int, ts_us: int) -> tuple[int, int]:
     """(place of the pane of a time, its begin): on this level or one above, fresh if need be; (-1, 0) if too old."""
     at, at_level, number = place_of(panes, slot, levels, level, ts_us)
@@ -190,12 +199,15 @@ def open_pane(panes: Any, slot: int, levels: NDArray[np.int64], level: int, ts_u
     return at, number * levels[at_level, 0]
 
 
-@borrowing_kernel
-def add_sample(panes: Any, slot: int, levels: NDArray[np.int64], ts_us: int, value: float, weight: float) -> bool:
-    """Add a reading; False if its panes are gone. Weight 0: it counts, and holds from now on (on-change)."""
-    # Most often it is the newest pane's of the finest level.
-    number = ts_us // levels[0, 0]
-    at, begin_us = number % levels[0, 2], number * levels[0, 0]
+@inlined_kernel
+def add_sample(
+    panes: Any, slot: int, levels: NDArray[np.int64], number: int, at: int, ts_us: int, value: float, weight: float
+) -> bool:
+    """Add a reading; False if its panes are gone. Weight 0: it counts, and holds from now on (on-change).
+
+    number, at: of the time's pane of the finest level, and the place of that; most often it is the newest one's.
+    """
+    begin_us = number * levels[0, 0]
     if panes[slot, at]["id"] != number:
         at, begin_us = open_pane(panes, slot, levels, 0, ts_us)
         if at == _NO_PLACE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -341,10 +342,14 @@ def test_the_loop_over_a_batch_is_the_step_for_each_reading_in_order(name: str) 
     uses = np.array([False, True])
     params = np.stack([np.zeros_like(model.params), model.params])
     expected_state, expected = np.zeros(slots, model.state), np.full(rows, 0.5)
+    bands = np.full((rows, 2), np.nan)
     for at in range(rows):
         if verdict[at] == ORDERLY and class_of[slot[at]] == 1:
+            when = (ts_us[at],) if len(inspect.signature(model.band).parameters) == 3 else ()
+            before = model.band(expected_state[slot[at]], *when, model.params)
             step = model.step(expected_state[slot[at]], ts_us[at], value[at], model.params)
             expected[at] = max(0.5, step)
+            bands[at] = before if step > 0.5 else np.nan
 
     state, score, scored_by = np.zeros(slots, model.state), np.full(rows, 0.5), np.full(rows, -1, np.int16)
     band = np.full((rows, 2), np.nan)
@@ -353,6 +358,7 @@ def test_the_loop_over_a_batch_is_the_step_for_each_reading_in_order(name: str) 
     assert state.tobytes() == expected_state.tobytes()
     assert score.tolist() == expected.tolist()
     assert scored_by.tolist() == [4 if one > 0.5 else -1 for one in expected]
+    assert band.tobytes() == bands.tobytes()
     assert (expected > 1.0).any()
     # What scores above 1 lies outside of the band that was expected before it, and nothing else does.
     low, high = band.T

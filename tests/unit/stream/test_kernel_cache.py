@@ -77,7 +77,7 @@ for model in (one, two):
         np.zeros(1, np.uint8), np.zeros(1, np.int32), np.ones(1, np.bool_), np.zeros((1, 1)), 1,
         score, np.zeros(1, np.int16), np.zeros((1, 2)),
     )
-    print(score[0], sum(model.run.compiled.stats.cache_hits.values()), end=" ")
+    print(score[0], sum(model.run.stats.cache_hits.values()), end=" ")
 """
 
 
