@@ -30,7 +30,7 @@ def exceeds(data: bytes, limit: int) -> int | None:
     Raises ValueError as that does.
     """
     # From the end, where `in` needs six times as long.
-    if len(data) * _LZ4_AT_MOST <= limit and data.rfind(_ZSTD) < 0:
+    if len(data) * _LZ4_AT_MOST <= limit and bytes(data).rfind(_ZSTD) < 0:
         return None
     size = inflated_bytes(data)
     return size if size > limit else None
