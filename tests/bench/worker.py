@@ -47,7 +47,7 @@ def _feed_apart(kafka: str, readings: int, sensors: int, first: int) -> None:
 def measure_product(
     readings: int = PRODUCT_READINGS, sensors: int = SENSORS, warm_up_rounds: int = WARM_UP_ROUNDS
 ) -> float:
-    """One run of Millstream's worker, likewise: gate, windows, two models and rules; µs of CPU per reading."""
+    """One run of Millstream's worker, likewise: gate, windows, four models and rules; µs of CPU per reading."""
     warm_up = warm_up_rounds * sensors
     with mock_cluster() as kafka:
         create_topic(kafka, KAFKA_TOPIC)
