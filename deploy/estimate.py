@@ -21,6 +21,7 @@ from stream.fold.state import PartitionState
 _BYTES_PER_NAME = 1_650
 _WINDOWED = {"mean", "stddev", "min", "max", "samples", "first", "last", "slope", "covered"}
 _QUANTILES = {"p50", "p90", "p99"}
+_OF_TEXT = {"value", "timestamp", "refused", "quality"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Estimate:
 def series_of(one: ClassSettings) -> int:
     """Series of one sensor of a class."""
     if not one.kind.numeric:
-        return len({"value", "timestamp"} & set(one.series))
+        return len(_OF_TEXT & set(one.series))
     each = {name: len(one.shown_list) for name in _WINDOWED} | {name: len(one.quantiles) for name in _QUANTILES}
     return sum(each.get(name, 1) for name in one.series)
 

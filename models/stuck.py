@@ -42,6 +42,7 @@ _BOUNDED = 3.0
 _RIM = 0.002  # of the range
 _GROWTH = 0.1  # of what is beyond it, or of itself
 _NARROWING = 2e-6
+_NOWHERE = 1e300  # farther than any value that is folded
 
 _STATE = np.dtype(
     [
@@ -53,7 +54,7 @@ _STATE = np.dtype(
         ("move", np.float64),  # from one value to the next one
         ("low", np.float64),  # range of the values that it has moved to
         ("high", np.float64),
-        ("rest", np.float64),  # where it stayed for longer than is usual; nothing, until it is known
+        ("rest", np.float64),  # where it stayed for longer than is usual; nowhere, until it is known
     ]
 )
 
@@ -100,6 +101,7 @@ def _step(row: Any, ts_us: int, value: float, params: NDArray[np.float64]) -> fl
         last = value
         low = value
         high = value
+        row["rest"] = _NOWHERE
     # The next one may be where it freezes if it begins in the midst of what is usual.
     move, width = abs(value - last), high - low
     rim = _RIM * width

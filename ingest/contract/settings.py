@@ -25,7 +25,10 @@ from ingest.contract.worker_settings import WorkerSettings
 
 _SECOND_US = 1_000_000
 _MINUTE_US = 60 * _SECOND_US
-_RESERVED_LABELS = {"sensor", "window", "state", "class", "unit", "le", "quantile", "job", "instance"}
+_RESERVED_LABELS = {
+    *("sensor", "window", "state", "reason", "quality", "class", "unit"),
+    *("le", "quantile", "job", "instance"),
+}
 
 
 class PlantSettings(Section):

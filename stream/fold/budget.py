@@ -171,17 +171,20 @@ def refresh(
     for pool in pools:
         if pool["boundary"] == 0.0:
             pool["since_us"] = pool["as_of_us"] = now_us
+        # Where the clock went back, nothing was counted after it.
+        pool["since_us"], pool["as_of_us"] = min(pool["since_us"], now_us), min(pool["as_of_us"], now_us)
         before = _age_days(pool)
         pool["as_of_us"] = now_us
         age = _age_days(pool)
         pool["peaks"] *= remaining(before, age)
         pool["spent"] *= math.exp(before - age)
-    # All of a partition have counted for as long.
-    allowed = _AIM * alerts_per_day * days_remembered(_age_days(pools[0]))
-    needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools])
-    for pool, part in zip(pools, share_out(allowed, needs, sensors * weight), strict=True):
-        pool["allowed"] = max(part, _LEAST)
-        pool["daily"] = max(alerts_per_day * part / allowed, _LEAST)
+    # By day, as a class that is new has counted for less long than the others.
+    days = np.array([days_remembered(_age_days(pool)) for pool in pools])
+    needs = np.array([reaching(pool["peaks"], 1.0) for pool in pools]) / days
+    parts = share_out(_AIM * alerts_per_day, needs, sensors * weight)
+    for pool, part, remembered in zip(pools, parts, days, strict=True):
+        pool["allowed"] = max(part * remembered, _LEAST)
+        pool["daily"] = max(part / _AIM, _LEAST)
         pool["boundary"] = _boundary(pool)
 
 

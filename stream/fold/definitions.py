@@ -26,7 +26,7 @@ from ingest.contract.sensors import check_path
 from ingest.contract.settings import Settings
 from ingest.contract.tags import Tag
 
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 64 * 2**20
 """Of the JSON: about 500,000 tags."""
 DAY_US = 86_400_000_000
@@ -35,6 +35,8 @@ _LARGEST = 2**62
 # In format 1, silence was no signal, and gauges had two models.
 _MODELS_1 = [{"name": "ewma_z"}, {"name": "running_range"}]
 _RULES_1 = [{"name": "anomaly", "above": 1.0, "hysteresis": 0.2}]
+# In format 2, nobody was stuck.
+_MODELS_2 = [{"name": "running_range"}, {"name": "time_of_day"}, {"name": "ewma_horizons"}]
 # What pydantic calls a word that this program does not know: a key, or one of a closed set.
 _NEWER = frozenset({"extra_forbidden", "literal_error", "enum"})
 
@@ -115,7 +117,9 @@ class Definitions:
         if number > FORMAT:
             raise _newer(f"format {number}")
         if number == 1:
-            _read_as_format_1(content)
+            _read_as(content, _MODELS_1, _RULES_1)
+        elif number == 2:
+            _read_as(content, _MODELS_2)
         classes = _classes(content.pop("classes", None), known_models)
         tags = _tags(content.pop("tags", None), {one.name for one in classes})
         numbers = {}
@@ -166,14 +170,15 @@ def _inflated(data: bytes) -> dict[str, Any]:
     return content
 
 
-def _read_as_format_1(content: dict[str, Any]) -> None:
-    """Say what was not said, as its default was another one then."""
+def _read_as(content: dict[str, Any], of_gauges: object, rules: object = None) -> None:
+    """Say what was not said, as its default was another one then. of_gauges: models."""
     rows = content.get("classes")
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            row.setdefault("rules", _RULES_1)
+            if rules is not None:
+                row.setdefault("rules", rules)
             if row.get("kind", "gauge") == "gauge":
-                row.setdefault("models", _MODELS_1)
+                row.setdefault("models", of_gauges)
 
 
 def _integer(digits: str) -> int:

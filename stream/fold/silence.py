@@ -194,7 +194,7 @@ def look(
         leader = row["leader"] - 1
         if leader < 0:
             if masked.size > 0 and masked[at] and from_us > 0:
-                row["from_s"] = max(row["from_s"], alive_us // _US + 1)
+                row["from_s"] = max(row["from_s"], alive_us // _US)
                 continue
             idle_us = alive_us - max(heard_us[at], from_us)
             if idle_us < LEAST_US or from_us == 0:
@@ -215,7 +215,7 @@ def look(
             if episode["phase"] == _NONE:
                 # It was ended by somebody else: with a new name, or a new rule.
                 row["leader"] = 0
-                row["from_s"] = alive_us // _US + 1
+                row["from_s"] = alive_us // _US
             elif over_us < 0:
                 slots[n] = at
                 what[n] = ENDS
@@ -226,7 +226,7 @@ def look(
                 n += 1
         elif leader >= silences.size or silences[leader]["leader"] != leader + 1:
             row["leader"] = 0
-            row["from_s"] = alive_us // _US + 1
+            row["from_s"] = alive_us // _US
         else:
             # Heard of last before that was told, so this is later: it is back.
             first, its = silences[leader], limits[class_of[leader]]

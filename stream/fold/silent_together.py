@@ -4,7 +4,7 @@ The alert's sensor is the *leader*: of those who are silent first, the one that 
 overdue, then or later, and may have stopped with it: there is a moment before which all of them were heard of last, and
 before which the next reading of none was due. They are of its machine, or of the whole partition if these are at least
 `MANY` (a gateway is gone). When the leader is heard of, the others have their whole boundary to come back before
-anything is said of them.
+anything is said of them, and so has who is late by then and may have stopped with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.contract.sensors import machine_of
 from stream.fold.alerts import Phase, Transition, alert_id
 from stream.fold.explaining import DataQuality, quality_of_sensor
 from stream.fold.plan import Plan
-from stream.fold.silence import BEGINS, ENDS, FIRES, look, weigh
+from stream.fold.silence import BEGINS, ENDS, FIRES, SLACK_US, look, weigh
 from stream.fold.state import PartitionState
 
 MANY = 20
@@ -26,6 +26,7 @@ MANY = 20
 OVERDUE = 0.5
 """Of those with this score it may be told that they are silent, if it is told of another."""
 _AT_ONCE = 1_000
+_US = 1_000_000
 _NONE = int(Phase.NONE)
 _NOBODY = np.zeros(0, np.bool_)
 
@@ -64,17 +65,34 @@ class _Round:
 
     def told(self, slots: NDArray[np.int32], what: NDArray[np.int8]) -> list[Transition]:
         for slot in slots[what == ENDS].tolist():
+            self._spare(slot)
             self._rows["leader"][slot] = 0
             self._say(slot, Phase.RESOLVED, 1)
         for slot in slots[what == FIRES].tolist():
             covered = np.flatnonzero(self._rows["leader"] == slot + 1)
             self._say(slot, Phase.FIRING, len(covered), self._node(covered))
         fresh = slots[what == BEGINS]
+        fresh = fresh[self._score[fresh] >= OVERDUE]
         if fresh.size:
             self._overdue = np.flatnonzero((self._rows["leader"] == 0) & (self._score >= OVERDUE))
             self._cover(fresh)
             self._open(fresh)
         return self._found
+
+    def _spare(self, leader: int) -> None:
+        """It is back. Who is late and may have stopped with it has the whole boundary to come back, told of or not."""
+        state, rows = self._state, self._rows
+        episode = state.episodes[leader, self._plan.silences["rule"][state.class_of[leader]]]
+        # In time that counts; if the clock leapt meanwhile, too early, and nobody is spared.
+        stopped_us = state.alive_us - (self._now_us - int(episode["since_us"]))
+        may = (rows["leader"] == 0) & (self._score >= OVERDUE)
+        may &= (self._since_us <= stopped_us + SLACK_US) & (self._due_us >= stopped_us)
+        late = np.flatnonzero(may)
+        if np.count_nonzero(rows["leader"] == leader + 1) < MANY:
+            machine = machine_of(state.names[leader])
+            late = late[[machine_of(state.names[at]) == machine for at in late.tolist()]]
+        rows["from_s"][late] = state.alive_us // _US
+        self._score[late] = 0.0
 
     def _with(self, leader: int, low_us: float, high_us: float, *, wide: bool) -> NDArray[np.intp]:
         """Those who may have stopped at one moment from low to high, and are not told of yet: the most there are.

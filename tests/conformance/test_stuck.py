@@ -48,6 +48,10 @@ def test_the_finer_an_instrument_the_sooner_it_is_found(sigmas: float, least: in
     assert least <= late <= most
 
 
+def test_what_moves_about_zero_and_freezes_at_zero_is_found() -> None:
+    assert delay(rounded(3_000, 3.0) - 20.0, 0.0) == delay(rounded(3_000, 3.0), 20.0)
+
+
 def test_what_repeats_itself_more_often_than_is_allowed_is_too_coarse() -> None:
     fault = [20.0] * 1_000
 

@@ -209,6 +209,18 @@ def test_in_the_first_format_silence_was_no_default() -> None:
     assert Definitions.from_bytes(before.to_bytes()) == before
 
 
+def test_before_the_third_format_nobody_was_stuck() -> None:
+    rows = [{"name": "x", "match": ["**"]}, {"name": "own", "match": ["a"], "models": ["stuck"]}]
+    rows += [{"name": "count", "match": ["b"], "kind": "counter"}]
+    before, now = (Definitions.from_bytes(packed(format=number, classes=rows)) for number in (2, FORMAT))
+
+    usual = ["running_range", "time_of_day", "ewma_horizons"]
+    assert [[model.name for model in one.model_list] for one in before.classes] == [usual, ["stuck"], []]
+    assert [[model.name for model in one.model_list] for one in now.classes] == [[*usual, "stuck"], ["stuck"], []]
+    assert before.digest != now.digest
+    assert Definitions.from_bytes(before.to_bytes()) == before
+
+
 @dataclass(frozen=True)
 class Overflows:
     """A model whose numbers become too large only when they are reckoned with."""

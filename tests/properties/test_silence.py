@@ -108,6 +108,25 @@ def test_learning_is_the_same_to_the_bit_compiled_or_not_and_stays_finite(gaps: 
 # --- what people rely on ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("late_us", [0, 400_000, 900_000])
+def test_an_outage_of_many_is_learned_in_full_by_none_of_them(late_us: int) -> None:
+    """Whatever part of a second the log began at; a third of them had once."""
+    names = [f"a/{at}/t" for at in range(24)]
+
+    def speak(quarter: int) -> Batch:
+        """Each sends every other second, but for a quarter of an hour."""
+        at_us = START_US + quarter * S_US // 4
+        due = names[quarter % 8 :: 8] if not 1_600 <= quarter < 5_200 else []
+        return Batch(at_us + late_us, tuple(Row(name, at_us, 1.0) for name in due))
+
+    found = fold_log(
+        PLAN, [speak(quarter) for quarter in (*range(1_600), *range(1_600, 5_200, 4), *range(5_200, 5_280))]
+    )
+
+    assert [one.phase for one in found.transitions] == [Phase.FIRING, Phase.RESOLVED]
+    assert found.fold.state.silences["long_us"].max() <= 7 * S_US
+
+
 def test_a_sensor_that_stops_is_told_of_after_ten_seconds_and_is_back_with_its_next_reading() -> None:
     log = [*LEARNED, *ticks(400, 450), *beat(["a/1/t"], 450, 460)]
     found = fold_log(plan_of(ONE), log).transitions

@@ -125,6 +125,20 @@ def test_a_gateway_that_dies_is_one_alert_whatever_the_pace_of_its_sensors() -> 
     assert found[0].node == "site/line"
 
 
+def test_a_gateway_that_is_back_before_its_slow_sensors_are_silent_is_still_one_alert() -> None:
+    """They miss the reading that they would have sent half a minute ago, and send the next one in its time."""
+    paces = {name: (1, 10)[at % 2] for at, name in enumerate(plant(12))}
+
+    def speak(second: int) -> Batch:
+        due = [name for at, (name, pace) in enumerate(paces.items()) if (second + at) % pace == 0]
+        at_us = START_US + second * S_US
+        return Batch(at_us, tuple(Row(name, at_us, 1.0) for name in (due if not 1_500 <= second < 1_524 else [])))
+
+    found = fold_log(plan_of(ONE), [speak(second) for second in range(1_600)]).transitions
+
+    assert [one.phase for one in found] == [Phase.FIRING, Phase.RESOLVED]
+
+
 def dead(paces_s: list[int], phases: list[float], per_machine: int) -> PartitionFold:
     """Known sensors, all of which stopped now: each was heard of less than its own pace ago."""
     names = [f"site/{at // per_machine:03}/{at}" for at in range(len(paces_s))]

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.estimate import estimate
+from deploy.estimate import estimate, series_of
+from ingest.contract.class_settings import ClassSettings
 from ingest.contract.settings import Settings
 
 SENSORS = 20_000
@@ -29,3 +30,9 @@ def test_the_memory_that_is_foretold_is_the_memory_that_is_taken() -> None:
         tried.append(taken())
     assert 0.9 < foretold.bytes_per_sensor / tried[-1] < 1.2, (foretold, tried)
     assert foretold.state_bytes == SENSORS * foretold.bytes_per_sensor
+
+
+def test_how_good_texts_are_is_a_series_of_them_as_well() -> None:
+    asked = {"name": "states", "match": ["**"], "kind": "enum", "series": ["value", "mean", "refused", "quality"]}
+
+    assert series_of(ClassSettings.model_validate(asked)) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,6 +12,7 @@ from deploy.sensors.explained import explained
 from ingest.contract.class_settings import SILENT, ClassSettings, ModelSettings
 from ingest.contract.classes import Kind
 from ingest.contract.readings import Quality
+from ingest.contract.settings import PlantSettings
 from stream.exposition import SensorPage
 from stream.fold.commands import Maintain
 from stream.fold.data_quality import SHOWN
@@ -95,3 +97,10 @@ def test_it_is_what_lists_and_alerts_say(log: list[Batch]) -> None:
     assert {name: word for name, word in found.items() if word != "silent"} == {
         name: word for name, word in said.items() if found[name] != "silent"
     }
+
+
+@pytest.mark.parametrize("label", ["quality", "reason"])
+def test_no_level_of_a_path_is_called_as_a_label_of_the_page(label: str) -> None:
+    """A label twice, and Prometheus refuses the whole page."""
+    with pytest.raises(ValueError, match="is a label that Millstream or Prometheus sets"):
+        PlantSettings(levels=["site", label])
