@@ -143,8 +143,9 @@ def boundary_beside(pool: Any, peak: float) -> float:
 def expect_of_new(pool: Any) -> None:
     """A sensor of which nothing is known yet came: with its part of a usual one's peaks."""
     fading = math.exp(-_STEP / _USUAL_EXCESS)
-    peaks = _UNKNOWN * (1.0 - fading)
-    for level in range(level_of_score(1.0), LEVELS):
+    # Below 1.0 as well, where most peaks are: without them, a tail that is looked at from there on seems far longer.
+    peaks = _UNKNOWN * (1.0 - fading) * math.exp(level_of_score(1.0) * _STEP / _USUAL_EXCESS)
+    for level in range(LEVELS):
         pool["peaks"][level] += peaks
         peaks *= fading
     pool["boundary"] = _boundary(pool)

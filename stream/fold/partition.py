@@ -219,14 +219,18 @@ class PartitionFold:
     def _redefine(self, plan: Plan, effects: Effects) -> Effects:
         self.state, migration = migrate(self.plan, self.state, plan)
         self.plan = plan
+        self._share_budget()
         return replace(effects, transitions=[*effects.transitions, *migration.transitions], migration=migration)
+
+    def _share_budget(self) -> None:
+        self.state.share_budget(self.plan, self.plan.definitions.alerts_per_day / self._partitions)
 
     def _pass_time(self, heard_us: int) -> list[Transition]:
         """Move the clock; go on with open episodes as of the time before, of which all is known now."""
         state, before_us = self.state, self.state.now_us
         state.hear(heard_us)
         if state.now_us // REFRESH_US != before_us // REFRESH_US:
-            state.share_budget(self.plan, self.plan.definitions.alerts_per_day / self._partitions)
+            self._share_budget()
         if state.now_us < before_us or state.now_us // _US_PER_S == before_us // _US_PER_S:
             return []
         ended = end_masked(self.plan, state)

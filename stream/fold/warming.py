@@ -16,13 +16,18 @@ def warming(plan: Plan, state: PartitionState, slots: Sequence[int] | None = Non
     """Whether each of some sensors is warming up, shape (slots,): for those who explain, not for every reading.
 
     It is until it has had as many readings as its class's `warm_up`, and one of its models expects something. Without
-    models there is nothing to warm. slots: default all in use.
+    models that expect anything there is nothing to warm. slots: default all in use.
     """
     chosen = range(state.slots.rows) if slots is None else slots
     found = np.zeros(len(chosen), np.bool_)
     for at, slot in enumerate(chosen):
         of = int(state.class_of[slot])
-        banks = [(used, bank[slot]) for used, bank in zip(plan.models, state.banks, strict=True) if used.uses[of]]
+        banks = [
+            (used, bank[slot])
+            for used, bank in zip(plan.models, state.banks, strict=True)
+            # To one that waits for repeats any other value is fine: it never expects one.
+            if used.uses[of] and not getattr(used.model, "of_repeats", False)
+        ]
         if state.levels[slot]["seen"] < plan.limits[of]["warm_up"]:
             found[at] = True
         elif banks:

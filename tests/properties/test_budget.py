@@ -20,6 +20,7 @@ from stream.fold.budget import (
     carry_pools,
     count_peak,
     days_remembered,
+    expect_of_new,
     expected_per_day,
     level_of_score,
     reaching,
@@ -289,6 +290,27 @@ def test_a_plant_that_nobody_knows_keeps_its_budget_on_its_first_day(scored: boo
     assert (len(first) <= 1.2 * BUDGET) == scored
     site.days(2, lambda shape: rng.uniform(0.0, 0.4, shape), 2_000)
     assert site.pools["boundary"].max() < 1.6
+
+
+@pytest.mark.parametrize("parts", [4, 12, 60, 240])
+def test_what_is_expected_of_a_new_plant_does_not_depend_on_its_partitions_and_classes(parts: int) -> None:
+    """With few sensors in each, a class's boundary was 500 once, where it was 15 for all of them together."""
+
+    def boundaries(parts: int) -> list[float]:
+        pools, sensors, found = np.zeros(1, POOL), np.array([19_200 // parts]), []
+        refresh(pools, sensors, np.ones(1), BUDGET / parts, START_US)
+        for _ in range(int(sensors[0])):
+            expect_of_new(pools[0])
+        for hours in (0, 1, 3, 6, 12, 24, 48):
+            refresh(pools, sensors, np.ones(1), BUDGET / parts, START_US + hours * DAY_US // 24)
+            found.append(float(pools["boundary"][0]))
+        return found
+
+    found = boundaries(parts)
+
+    np.testing.assert_allclose(found, boundaries(1), rtol=0.1)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == 1.0
 
 
 def test_who_alerts_again_and_again_neither_spends_the_budget_nor_raises_the_boundary_of_others() -> None:

@@ -19,7 +19,7 @@ SMALL = Load(sensors=40, hours=0.05, warm_up_hours=0.05, record_s=30)
 BOUNDED = Load(sensors=600, hours=7, slower=60.0, faults=150, partitions=1, record_s=59)
 """Every few minutes a reading: a day to learn, and seven hours with a shift's beginning and the planned stop."""
 LEAST_FOUND = {
-    "spike": 0.85,
+    "spike": 0.8,
     "drift": 0.85,
     "noise_burst": 0.85,
     "level_shift": 0.85,

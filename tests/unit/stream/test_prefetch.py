@@ -29,4 +29,4 @@ def test_asking_for_rows_changes_none_wherever_they_are(shape: tuple[int, ...], 
         prefetch(rows, at)
         ask(rows, at)
     assert (rows == np.full(shape, 7, dtype)).all()
-    assert all("prefetch" in code for code in ask.inspect_asm().values())
+    assert all("llvm.prefetch" in code for code in ask.inspect_llvm().values())
