@@ -22,9 +22,10 @@ main()
 
 def interrupted_at(module: str, *arguments: str, ignored: bool = False) -> tuple[int, str]:
     """Exit code and all output of the command, interrupted when it imports a module."""
-    code = _AT_IMPORT.format(module=module, arguments=arguments)
-    if ignored:
-        code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + code
+    # Who starts the tests in the background has them ignore it.
+    handler = "SIG_IGN" if ignored else "default_int_handler"
+    code = f"import signal; signal.signal(signal.SIGINT, signal.{handler})"
+    code += _AT_IMPORT.format(module=module, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
