@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -64,6 +65,7 @@ def run(order: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, fd in enumerate((nothing, log, log)):
         os.dup2(fd, number)
+    faulthandler.register(signal.SIGUSR1, file=2)  # where it is, for who waits in vain
     os.chdir(order["directory"])
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -134,6 +134,9 @@ class WorkerProcess:
     def wait_gone(self, timeout_s: float = 60.0) -> None:
         """Until it has ended."""
         if self._pidfd is not None and not select.select([self._pidfd], [], [], timeout_s)[0]:
+            self.signal(signal.SIGUSR1)
+            with suppress(TimeoutError):
+                wait_until(lambda: "(most recent call first)" in self.log(), timeout_s=5, what="where it is")
             raise TimeoutError(f"{self.name} runs still; the end of its log:\n{self.tail()}")
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
@@ -158,7 +161,7 @@ class WorkerProcess:
         """The end of its log, without what it says of alerts."""
         if not self.log_path.exists():
             return ""
-        return "\n".join([line[:500] for line in self.log().splitlines() if '"event": "alert ' not in line][-30:])
+        return "\n".join([line[:500] for line in self.log().splitlines() if '"event": "alert ' not in line][-60:])
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's sum over all its series that have these labels; without its prefix."""
