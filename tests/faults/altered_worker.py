@@ -65,7 +65,7 @@ def run(order: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, fd in enumerate((nothing, log, log)):
         os.dup2(fd, number)
-    faulthandler.register(signal.SIGUSR1, file=2)  # where it is, for who waits in vain
+    signal.signal(signal.SIGUSR1, tell_where)
     os.chdir(order["directory"])
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -83,6 +83,14 @@ def run(order: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def tell_where(*_: object) -> None:
+    """Threads' and tasks' stacks, for who waits in vain for the end."""
+    faulthandler.dump_traceback(file=2)
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+    print("that is where it is", file=sys.stderr, flush=True)
 
 
 def alter(environment: os._Environ[str]) -> None:

@@ -134,10 +134,18 @@ class WorkerProcess:
     def wait_gone(self, timeout_s: float = 60.0) -> None:
         """Until it has ended."""
         if self._pidfd is not None and not select.select([self._pidfd], [], [], timeout_s)[0]:
+            raise TimeoutError(f"{self.name} runs still; {self._where()}the end of its log:\n{self.tail()}")
+
+    def _where(self) -> str:
+        """What keeps it from its work, by its own account; its stacks go into its log."""
+        said = ""
+        with suppress(OSError, TimeoutError):
+            said = PlantUnderTest.page(self.port, "/metrics")
             self.signal(signal.SIGUSR1)
-            with suppress(TimeoutError):
-                wait_until(lambda: "(most recent call first)" in self.log(), timeout_s=5, what="where it is")
-            raise TimeoutError(f"{self.name} runs still; the end of its log:\n{self.tail()}")
+            wait_until(lambda: "that is where it is" in self.log(), timeout_s=5, what="where it is")
+        return "".join(
+            f"{line}\n" for line in said.splitlines() if line.startswith("millstream_") and "_bucket" not in line
+        )
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Until it is ready; AssertionError if it ends."""
@@ -161,7 +169,7 @@ class WorkerProcess:
         """The end of its log, without what it says of alerts."""
         if not self.log_path.exists():
             return ""
-        return "\n".join([line[:500] for line in self.log().splitlines() if '"event": "alert ' not in line][-60:])
+        return "\n".join([line[:500] for line in self.log().splitlines() if '"event": "alert ' not in line][-200:])
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's sum over all its series that have these labels; without its prefix."""
