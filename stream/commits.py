@@ -53,6 +53,10 @@ class Commits:
         # Whoever says nothing needs nobody's word.
         if self.has_lease or not any(records[-1].offset >= owned[at].live_from for at, records in work.items()):
             return True
+        for at, records in work.items():
+            if records[0].offset >= owned[at].live_from:
+                # So it can be committed, and the group be asked, where nobody has committed anything yet.
+                owned[at].said = max(owned[at].said, owned[at].live_from)
         await self.commit(owned, unmoved=True)
         return self.has_lease
 

@@ -244,12 +244,15 @@ class Worker:
 
     async def _work(self, work: dict[int, list[LogRecord]]) -> None:
         """Fold, publish; what the fold did not survive is restored."""
+        polled = work
         if not await self._commits.may_speak(work, self._owned):
-            # Not ours, perhaps: what was polled is read again when the group has given its word.
-            for at in work.keys() & self._owned.keys():
+            # Not ours, perhaps: what says something is read again when the group has given its word.
+            work = self._silent(polled)
+            for at in (polled.keys() - work.keys()) & self._owned.keys():
                 self._consumer.resume_at(at, self._owned[at].fold.state.next_offset)
-            await asyncio.sleep(_FENCED_S)
-            return
+            if not work:
+                await asyncio.sleep(_FENCED_S)
+                return
         owned = {at: self._owned[at] for at in work}
         started_s = time.perf_counter()
         outcomes = await self._survival.fold(work, owned)
@@ -267,9 +270,17 @@ class Worker:
                 await self._survival.failed(at, outcome.failed)
                 if self._owned.get(at) is owned[at]:
                     self._begin_anew([at])
-            elif outcome.next_offset <= work[at][-1].offset:
+            elif outcome.next_offset <= polled[at][-1].offset:
                 # Not all of it: a careful partition does not keep the others waiting.
                 self._consumer.resume_at(at, outcome.next_offset)
+
+    def _silent(self, work: Mapping[int, list[LogRecord]]) -> dict[int, list[LogRecord]]:
+        """The records before those that say something."""
+        found = {
+            at: [one for one in work[at] if one.offset < self._owned[at].live_from]
+            for at in work.keys() & self._owned.keys()
+        }
+        return {at: records for at, records in found.items() if records}
 
     def _folded(self, outcomes: Mapping[int, Outcome], owned: Mapping[int, OwnedPartition], seconds: float) -> None:
         heard_s = self._clock.monotonic_s()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ingest.contract.clock import SystemClock
-from stream.alerts_told import alerts_told
+from stream.alerts_told import Told, alerts_told
+from stream.commits import LEASE_S
 from stream.consumer import Bounds, OutOfRangeError
 from stream.effects import Description, alert_record
 from stream.fold.alerts import Phase, Transition
@@ -297,3 +298,19 @@ async def test_alerts_of_an_earlier_owner_in_another_partition_of_the_topic_are_
     # What the live fold will say itself is not among them.
     assert {one.id for one in told.open_before(55)} == {"late", "early", "over"}
     assert {one.id for one in told.open_before(50)} == {"early", "over"}
+
+
+@pytest.mark.parametrize("hole", [0, 1], ids=["", "with the end of a transaction before it"])
+async def test_a_rebuild_longer_than_a_session_goes_on_though_the_group_knows_no_offsets(rig: Rig, hole: int) -> None:
+    rig.told[0], rig.consumer.log[0], rig.consumer.since[0] = Told(next_offset=3), Bounds(0, 6, None), 0
+    await rig.assign(0)
+    log = [reading(offset, 20.0 * (offset > 3)) for offset in range(6) if offset != 3 - hole]
+
+    rig.clock.at_s += 2 * LEASE_S
+    await rig.consumer.deliver({0: log})
+
+    assert rig.consumer.resumed[-1] == (0, 3 - hole)
+    assert rig.writer.to("millstream.alerts") == []
+    await rig.consumer.deliver({0: [one for one in log if one.offset >= 3]})
+    assert rig.consumer.commits[0] == {0: 3}
+    assert len(rig.writer.to("millstream.alerts")) == 1
